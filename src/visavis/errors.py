@@ -1,0 +1,186 @@
+"""Every error visavis raises on purpose, and the one place that maps them to exit codes and HTTP statuses.
+
+::
+
+    VisavisError
+    ├── InputError                  what was given can't be used
+    │   ├── ImageError              an image can't be read: missing, empty, truncated, not an image
+    │   │   └── ImageTooLarge       its header claims more pixels than the limit
+    │   ├── NoFaceFound             a face was needed and none was found
+    │   ├── SeveralFacesFound       one face was needed and several were found
+    │   └── QualityRefused          enrollment refused: too small, too blurred, too turned
+    ├── ModelError                  a model can't be had or used
+    │   ├── UnknownModel            no card of that name
+    │   ├── ModelMismatch           embeddings of different models or variants were mixed
+    │   ├── CalibrationError        no measured error rate for what was asked
+    │   ├── FetchError              a package could not be fetched
+    │   ├── HashMismatch            a file is not the pinned one
+    │   └── EngineError             the inference engine is missing or refused the model
+    ├── StorageError                the disk or a folder: full, read-only, corrupt cache
+    └── GalleryError                the gallery can't do that
+        ├── UnknownSubject          no such subject
+        ├── SubjectExists           that name is taken
+        ├── NotAGallery             the file is not a gallery
+        ├── GalleryTooNew           written by a newer visavis
+        └── GalleryBusy             another process holds the gallery
+
+A match that was not reached and a picture without faces are results, not errors.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CalibrationError",
+    "EngineError",
+    "FetchError",
+    "GalleryBusy",
+    "GalleryError",
+    "GalleryTooNew",
+    "HashMismatch",
+    "ImageError",
+    "ImageTooLarge",
+    "InputError",
+    "ModelError",
+    "ModelMismatch",
+    "NoFaceFound",
+    "NotAGallery",
+    "QualityRefused",
+    "SeveralFacesFound",
+    "StorageError",
+    "SubjectExists",
+    "UnknownModel",
+    "UnknownSubject",
+    "VisavisError",
+    "exit_code",
+    "http_status",
+]
+
+
+class VisavisError(Exception):
+    """Base of every error visavis raises on purpose; its text is one line a user can act on."""
+
+
+class InputError(VisavisError, ValueError):
+    """What was given can't be used: a wrong shape, type, range or file."""
+
+
+class ImageError(InputError):
+    """An image can't be read: missing, empty, truncated or not an image."""
+
+
+class ImageTooLarge(ImageError):
+    """The image's header claims more pixels than the limit allows; nothing was decoded."""
+
+
+class NoFaceFound(InputError):
+    """A face was needed (to verify or enroll) and none was found."""
+
+
+class SeveralFacesFound(InputError):
+    """Exactly one face was needed and several were found."""
+
+
+class QualityRefused(InputError):
+    """Enrollment was refused because the face is too small, too blurred or too turned."""
+
+
+class ModelError(VisavisError):
+    """A model can't be had or used."""
+
+
+class UnknownModel(ModelError, KeyError):
+    """There is no card of that name."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # KeyError would quote the message
+
+
+class ModelMismatch(ModelError, ValueError):
+    """Embeddings of different models or variants can't be compared."""
+
+
+class CalibrationError(ModelError, ValueError):
+    """No error rate was measured for what was asked."""
+
+
+class FetchError(ModelError):
+    """A package could not be fetched through the user's package index."""
+
+
+class HashMismatch(ModelError):
+    """A file is not the one its card pins; it was not used."""
+
+
+class EngineError(ModelError):
+    """An inference engine is missing, or refused the model or device."""
+
+
+class StorageError(VisavisError):
+    """A folder or disk failed: full, read-only or unreadable."""
+
+
+class GalleryError(VisavisError):
+    """The gallery can't do that."""
+
+
+class UnknownSubject(GalleryError, KeyError):
+    """There is no such subject in the gallery."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
+
+
+class SubjectExists(GalleryError):
+    """A subject of that name is enrolled already."""
+
+
+class NotAGallery(GalleryError):
+    """The file is not a visavis gallery."""
+
+
+class GalleryTooNew(GalleryError):
+    """The gallery was written by a newer visavis; this one leaves it alone."""
+
+
+class GalleryBusy(GalleryError):
+    """Another process holds the gallery, so the request was not carried out."""
+
+
+# Most specific first: the first class that fits an error decides. Exit code 1 is not an error: `verify`
+# returns it for "no match", and a batch for "some files were skipped".
+_MAP: tuple[tuple[type[VisavisError], int, int], ...] = (
+    (UnknownSubject, 2, 404),
+    (SubjectExists, 2, 409),
+    (GalleryBusy, 2, 503),
+    (GalleryError, 2, 500),
+    (ImageTooLarge, 2, 413),
+    (InputError, 2, 422),
+    (UnknownModel, 2, 404),
+    (ModelMismatch, 2, 409),
+    (CalibrationError, 2, 422),
+    (ModelError, 2, 503),
+    (StorageError, 2, 507),
+    (VisavisError, 2, 500),
+)
+
+
+def exit_code(error: VisavisError) -> int:
+    """Return the exit code of a command that ends with ``error``.
+
+    Examples
+    --------
+    >>> exit_code(NoFaceFound("no face in a.jpg"))
+    2
+    """
+    return next(code for kind, code, _ in _MAP if isinstance(error, kind))
+
+
+def http_status(error: VisavisError) -> int:
+    """Return the HTTP status of a request that ends with ``error``.
+
+    Examples
+    --------
+    >>> http_status(UnknownSubject("no subject 'ada'"))
+    404
+    """
+    return next(status for kind, _, status in _MAP if isinstance(error, kind))

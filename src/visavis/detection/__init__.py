@@ -1,0 +1,54 @@
+"""Detectors: images to boxes, scores and landmarks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from visavis.detection.base import Detector
+from visavis.errors import UnknownModel
+from visavis.models.cards import ModelCard
+from visavis.models.session import EngineOptions, open_session
+from visavis.models.store import Store
+
+__all__ = ["Detector", "open_detector"]
+
+
+def open_detector(
+    name: str, store: Store, options: EngineOptions, *, parallel: int = 1, **settings: Any
+) -> Detector:
+    """Load the detector of a card.
+
+    Parameters
+    ----------
+    name
+        Card id, such as ``"yunet"``.
+    parallel
+        How many threads will call it at once.
+    settings
+        What the detector itself takes, such as YuNet's ``score`` and ``min_face``.
+
+    Raises
+    ------
+    UnknownModel
+        If no detector has that name.
+    """
+    card = store.card(name)
+    if card.task != "detection" or card.input is None:
+        raise UnknownModel(f"{name!r} is a model for {card.task}, not a detector; {_listed(store)}")
+    session = open_session(
+        store.path(name), card.input, options, parallel=parallel, cache_dir=store.compiled_dir()
+    )
+    return _build(card, session, settings)
+
+
+def _build(card: ModelCard, session: Any, settings: dict[str, Any]) -> Detector:
+    if card.id == "yunet":
+        from visavis.detection.yunet import YuNet
+
+        return YuNet(session, **settings)
+    raise UnknownModel(f"this visavis has no code for the detector {card.id!r}")
+
+
+def _listed(store: Store) -> str:
+    names = sorted(card.id for card in store.cards().values() if card.task == "detection")
+    return f"detectors: {', '.join(names)}"

@@ -1,0 +1,140 @@
+"""Alignment: five landmarks to the upright crop a recognizer was trained on.
+
+The crop is a similarity transform (rotation, one scale, shift) of the image, fitted to a template of five points in
+the least-squares sense (Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
+PAMI 1991).
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from visavis.errors import InputError
+from visavis.types import FloatArray, Image
+
+__all__ = ["TEMPLATES", "align", "similarity_transform"]
+
+# Where the five points lie in a crop of side 112 (ArcFace: Deng et al., CVPR 2019; also SFace, AdaFace, MagFace).
+_ARCFACE_112 = (
+    (38.2946, 51.6963),
+    (73.5318, 51.5014),
+    (56.0252, 71.7366),
+    (41.5493, 92.3655),
+    (70.7299, 92.2041),
+)
+TEMPLATES = MappingProxyType({"arcface-112": (112, np.array(_ARCFACE_112, np.float32))})
+"""Template name to its side in pixels and its five points ``(5, 2)``."""
+
+# Sampling one pixel in three or more skips detail; shrink by averaging first. Below this factor the plain warp
+# equals what recognizers were evaluated with.
+_SHRINK_FROM = 2.0
+
+
+def similarity_transform(landmarks: npt.ArrayLike, template: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the similarity transform that takes landmarks onto a template.
+
+    Parameters
+    ----------
+    landmarks
+        Points of n faces, ``(n, p, 2)``, in pixels.
+    template
+        Where they shall lie, ``(p, 2)``.
+
+    Returns
+    -------
+    Float64 ``(n, 2, 3)``: matrices that map ``(x, y, 1)`` of the image to the crop. Reflections are never fitted.
+    Points that all coincide give a pure shift at the scale of 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    >>> similarity_transform(2.0 * square[None] + 3, square)[0].round(6).tolist()
+    [[0.5, 0.0, -1.5], [-0.0, 0.5, -1.5]]
+    """
+    source = np.asarray(landmarks, np.float64)
+    target = np.asarray(template, np.float64)
+    if source.ndim != 3 or source.shape[1:] != target.shape or target.shape[-1] != 2:
+        raise InputError(f"landmarks must have shape (n, {len(target)}, 2), not {source.shape}")
+    # In the plane the closed form needs no SVD: with points as complex numbers, the transform is z -> a*z + b.
+    z = source[..., 0] + 1j * source[..., 1]
+    w = target[..., 0] + 1j * target[..., 1]
+    z_mean, w_mean = z.mean(axis=1, keepdims=True), w.mean()
+    spread = (np.abs(z - z_mean) ** 2).sum(axis=1)
+    shared = (np.conj(z - z_mean) * (w - w_mean)).sum(axis=1)
+    degenerate = spread < 1e-12
+    a = np.where(degenerate, 1.0, shared / np.where(degenerate, 1.0, spread))
+    b = w_mean - a * z_mean[:, 0]
+    return np.stack(
+        [np.stack([a.real, -a.imag, b.real], axis=-1), np.stack([a.imag, a.real, b.imag], axis=-1)], axis=1
+    )
+
+
+def align(image: Image, landmarks: FloatArray, template: str = "arcface-112", size: int | None = None) -> Image:
+    """Cut one upright crop a face out of an image.
+
+    Parameters
+    ----------
+    image
+        RGB uint8 ``(h, w, 3)``.
+    landmarks
+        Float32 ``(n, 5, 2)``, pixels of that image.
+    template
+        A name in `TEMPLATES`.
+    size
+        Side of the crops in pixels; None takes the template's own. The template is scaled with it.
+
+    Returns
+    -------
+    Uint8 ``(n, size, size, 3)``. What lies outside the image is black. A face more than twice as large as the crop
+    is first shrunk by averaging, so that a 4,000 px face doesn't alias.
+
+    Raises
+    ------
+    InputError
+        If the template is unknown or the landmarks have another shape.
+    """
+    if template not in TEMPLATES:
+        raise InputError(f"no alignment template {template!r}; there are {', '.join(TEMPLATES)}")
+    side, points = TEMPLATES[template]
+    size = size or side
+    matrices = similarity_transform(landmarks, points * (size / side))
+    crops = np.zeros((len(matrices), size, size, 3), np.uint8)
+    for crop, matrix in zip(crops, matrices, strict=True):
+        if np.isfinite(matrix).all():
+            crop[:] = _warp(image, matrix, size)
+    return crops
+
+
+def _warp(image: Image, matrix: npt.NDArray[np.float64], size: int) -> Image:
+    zoom = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if zoom > 0 and 1 / zoom >= _SHRINK_FROM:
+        image, matrix = _shrink(image, matrix, size, round(1 / zoom))
+    out = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return np.asarray(out, np.uint8)
+
+
+def _shrink(
+    image: Image, matrix: npt.NDArray[np.float64], size: int, factor: int
+) -> tuple[Image, npt.NDArray[np.float64]]:
+    """Cut the part that the crop shows, average it down by a whole factor and adapt the matrix."""
+    height, width = image.shape[:2]
+    inverse = cv2.invertAffineTransform(matrix)
+    corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], np.float64) @ inverse.T
+    x1, y1 = np.maximum(np.floor(corners.min(axis=0)).astype(int) - factor, 0)
+    x2, y2 = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + factor, (width, height))
+    w, h = (x2 - x1) // factor, (y2 - y1) // factor
+    if w < 1 or h < 1:
+        return image, matrix
+    part = image[y1 : y1 + h * factor, x1 : x1 + w * factor]
+    small = cv2.resize(part, (int(w), int(h)), interpolation=cv2.INTER_AREA)
+    # A small pixel u covers the large ones u*factor .. u*factor + factor-1, whose middle is u*factor + (factor-1)/2.
+    shift = (factor - 1) / 2
+    adapted = matrix.copy()
+    adapted[:, :2] *= factor
+    adapted[:, 2] += matrix[:, :2] @ np.array([x1 + shift, y1 + shift])
+    return np.asarray(small, np.uint8), adapted

@@ -1,0 +1,248 @@
+"""YuNet: a face detector of 75,856 weights (Wu, Peng, Yu: "YuNet: A Tiny Millisecond-level Face Detector", 2023).
+
+The network sees faces of about 20 to 600 pixels; measured on lfw-dev faces scaled to each height, at score 0.7::
+
+    height, px    12    16    20    30    50   100   400   600   800  1000
+    recall      0.00  0.22  0.81  1.00  1.00  1.00  1.00  0.99  0.50  0.01
+
+Larger pictures are therefore looked at more than once: whole, shrunk until the largest possible face is in that
+range, and in overlapping tiles at full size, where small faces are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from visavis.errors import InputError
+from visavis.geometry import area, clip_boxes, intersection, nms
+from visavis.models.session import Session
+from visavis.types import Faces, FloatArray, Image
+
+__all__ = ["View", "YuNet", "decode", "views"]
+
+_STRIDES = (8, 16, 32)
+_ALIGN = 32  # both sides of the network's input
+_NMS_IOU = 0.3
+_BATCH = 8
+_BATCH_PIXELS = 2**20  # of images run together: beyond, a batch gains nothing and takes memory
+
+_SMALLEST = 28.0  # px a face needs in the finest view to be found reliably
+_DEFAULT_MIN_FACE = 20.0
+_COARSE_SIDE = 640  # long side of the coarsest view: a face that fills it is still seen
+_SCALE_STEP = 12.0  # between neighboring views: a face of 400 px in one has 33 px in the next
+_TILE = 1664  # px of a view's side, which bounds memory
+_OVERLAP = 256  # px between tiles; a larger face is seen by a coarser view
+
+# How well a view shows a face, by the log2 of its longer side there: landmarks of very small and very large faces
+# are rough, so the view in which a face has 64 to 400 pixels describes it.
+_FIT_LOG2_SIDE = np.array([4.0, 6.0, 8.64, 9.64], np.float32)
+_FIT = np.array([0.5, 1.0, 1.0, 0.5], np.float32)
+
+
+def decode(outputs: Mapping[str, FloatArray], height: int, width: int, score: float) -> list[Faces]:
+    """Turn YuNet's twelve output maps into faces, before suppression.
+
+    Parameters
+    ----------
+    outputs
+        ``cls_s``, ``obj_s`` ``(n, k, 1)``, ``bbox_s`` ``(n, k, 4)`` and ``kps_s`` ``(n, k, 10)`` for strides s of 8,
+        16 and 32, where k counts the cells of an ``height/s`` x ``width/s`` grid, row by row.
+    height, width
+        Size of the network's input in pixels.
+    score
+        Faces below this are left out. A face's score is ``sqrt(cls * obj)``, 0..1.
+
+    Returns
+    -------
+    One `Faces` an image, in pixels of the network's input.
+    """
+    columns: list[list[tuple[FloatArray, FloatArray, FloatArray]]] = [[] for _ in range(len(outputs["cls_8"]))]
+    for stride in _STRIDES:
+        cls, obj = outputs[f"cls_{stride}"][..., 0], outputs[f"obj_{stride}"][..., 0]
+        scores = np.sqrt(np.clip(cls, 0, 1) * np.clip(obj, 0, 1))
+        image, cell = np.nonzero(scores >= score)
+        grid = np.stack([cell % (width // stride), cell // (width // stride)], axis=1).astype(np.float32)
+        raw = outputs[f"bbox_{stride}"][image, cell]
+        center = (grid + raw[:, :2]) * stride
+        half = np.exp(np.minimum(raw[:, 2:], 10)) * (stride / 2)  # e**10 strides is beyond any image
+        boxes = np.concatenate([center - half, center + half], axis=1)
+        points = (outputs[f"kps_{stride}"][image, cell].reshape(-1, 5, 2) + grid[:, None]) * stride
+        found = scores[image, cell]
+        for i in range(len(columns)):
+            mine = image == i
+            columns[i].append((boxes[mine], found[mine], points[mine]))
+    return [
+        Faces(*(np.concatenate([level[c] for level in levels]) for c in range(3)))  # boxes, scores, landmarks
+        for levels in columns
+    ]
+
+
+@dataclass(frozen=True)
+class View:
+    """A part of an image at a scale: ``pixel = offset + view pixel / scale``."""
+
+    scale: float
+    x: int = 0
+    y: int = 0
+    width: int = 0
+    height: int = 0
+    inner: tuple[bool, bool, bool, bool] = (False, False, False, False)  # which sides cut through the image
+
+
+def views(height: int, width: int, min_face: float | None = None) -> list[View]:
+    """Plan what to look at so that faces from ``min_face`` pixels to the whole frame lie in the network's range.
+
+    The finest scale shows ``min_face`` at `_SMALLEST` pixels, tiled where it is large; a coarse look at the whole
+    picture finds what is too large for that. Further looks fill a gap between the two in very large pictures.
+    None looks for faces from 20 px in pictures larger than `_COARSE_SIDE`, from `_SMALLEST` in smaller ones, where
+    enlarging would double the cost of every portrait.
+
+    Examples
+    --------
+    >>> [round(view.scale, 2) for view in views(250, 250)]
+    [1.0]
+    >>> [round(view.scale, 2) for view in views(3000, 4000, min_face=56)]
+    [0.16, 0.5, 0.5]
+    """
+    longest = max(height, width)
+    if min_face is None:
+        min_face = _DEFAULT_MIN_FACE if longest > _COARSE_SIDE else _SMALLEST
+    finest = _SMALLEST / min_face
+    plan = []
+    coarse = _COARSE_SIDE / longest
+    if finest * longest <= _COARSE_SIDE:
+        return [View(finest, 0, 0, width, height)]
+    steps = max(1, math.ceil(math.log(finest / coarse) / math.log(_SCALE_STEP)))
+    for i in range(steps):
+        plan.append(View(coarse * (finest / coarse) ** (i / steps), 0, 0, width, height))
+    return plan + _tiles(height, width, finest)
+
+
+def _tiles(height: int, width: int, scale: float) -> list[View]:
+    overlap = _OVERLAP / scale
+    rows, columns = _cuts(height, _TILE / scale, overlap), _cuts(width, _TILE / scale, overlap)
+    return [
+        View(scale, x1, y1, x2 - x1, y2 - y1, (x1 > 0, y1 > 0, x2 < width, y2 < height))
+        for y1, y2 in rows
+        for x1, x2 in columns
+    ]
+
+
+def _cuts(length: int, tile: float, overlap: float) -> list[tuple[int, int]]:
+    """Cut a side into equal overlapping pieces no longer than ``tile``."""
+    count = max(1, math.ceil((length - overlap) / (tile - overlap)))
+    piece = math.ceil((length + (count - 1) * overlap) / count)
+    step = (length - piece) / max(count - 1, 1)
+    return [(round(i * step), min(round(i * step) + piece, length)) for i in range(count)]
+
+
+class YuNet:
+    """The default detector.
+
+    Parameters
+    ----------
+    session
+        The network, every axis free.
+    score
+        Least score of a face, 0..1.
+    min_face
+        Height in pixels of the smallest face looked for; see `views` for None. In large pictures the cost grows
+        with ``1 / min_face**2``.
+    """
+
+    name = "yunet"
+
+    def __init__(self, session: Session, *, score: float = 0.6, min_face: float | None = None) -> None:
+        if not 0 < score <= 1:
+            raise InputError(f"the detector's score lies in 0..1, not {score}")
+        if min_face is not None and not 5 <= min_face <= 2000:
+            raise InputError(f"min_face is a height in pixels, 5 to 2000, not {min_face}")
+        self._session = session
+        self._score = score
+        self._min_face = min_face
+
+    def detect(self, images: Sequence[Image]) -> list[Faces]:
+        """Return the faces of each RGB uint8 image, best score first; images of one size are run together."""
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for i, image in enumerate(images):
+            groups[(image.shape[0], image.shape[1])].append(i)
+        found: list[Faces] = [Faces.empty()] * len(images)
+        for (height, width), members in groups.items():
+            plan = views(height, width, self._min_face)
+            step = max(1, min(_BATCH, _BATCH_PIXELS // (height * width)))
+            for start in range(0, len(members), step):
+                batch = members[start : start + step]
+                seen = [self._look([images[i] for i in batch], view) for view in plan]
+                for row, i in enumerate(batch):
+                    found[i] = _merge([looks[row] for looks in seen], height, width)
+        return found
+
+    def _look(self, images: Sequence[Image], view: View) -> list[tuple[Faces, FloatArray]]:
+        """Return each image's faces in one view, in image pixels, and how good a view of them it was."""
+        height, width = max(round(view.height * view.scale), 1), max(round(view.width * view.scale), 1)
+        padded = (-(-height // _ALIGN) * _ALIGN, -(-width // _ALIGN) * _ALIGN)
+        batch = np.zeros((len(images), *padded, 3), np.uint8)
+        for row, image in zip(batch, images, strict=True):
+            part = image[view.y : view.y + view.height, view.x : view.x + view.width]
+            row[:height, :width] = part if part.shape[:2] == (height, width) else _resize(part, height, width)
+        # Per axis, as the sides were rounded to whole pixels.
+        back = np.array([view.width / width, view.height / height], np.float32)
+        offset = np.array([view.x, view.y], np.float32)
+        looks = []
+        for faces in decode(self._session.run(batch), *padded, self._score):
+            faces = faces[~_cut(faces.boxes, height, width, view.inner)]
+            side = (faces.boxes[:, 2:] - faces.boxes[:, :2]).max(axis=1, initial=0)
+            fit = np.interp(np.log2(np.maximum(side, 1)), _FIT_LOG2_SIDE, _FIT).astype(np.float32)
+            assert faces.landmarks is not None
+            moved = Faces(
+                boxes=faces.boxes * np.tile(back, 2) + np.tile(offset, 2),
+                scores=faces.scores,
+                landmarks=faces.landmarks * back + offset,
+            )
+            kept = nms(moved.boxes, moved.scores, _NMS_IOU)
+            looks.append((moved[kept], fit[kept]))
+        return looks
+
+
+def _resize(image: Image, height: int, width: int) -> Image:
+    how = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
+
+
+def _cut(boxes: FloatArray, height: int, width: int, inner: tuple[bool, bool, bool, bool]) -> npt.NDArray[np.bool_]:
+    """Tell which boxes touch a side where the tile, not the image, ends: their faces are whole in another view."""
+    left, top, right, bottom = inner
+    reach = 2.0
+    return (
+        (left & (boxes[:, 0] < reach))
+        | (top & (boxes[:, 1] < reach))
+        | (right & (boxes[:, 2] > width - reach))
+        | (bottom & (boxes[:, 3] > height - reach))
+    )
+
+
+def _merge(looks: Sequence[tuple[Faces, FloatArray]], height: int, width: int) -> Faces:
+    """Join what the views found of one image, each face from the view that saw it best."""
+    faces = Faces.concat([look[0] for look in looks])
+    if len(looks) > 1 and len(faces):
+        fit = np.concatenate([look[1] for look in looks])
+        faces = faces[nms(faces.boxes, faces.scores * fit, _NMS_IOU)]
+        faces = faces[~_parts(faces)]
+    boxes = clip_boxes(faces.boxes, height, width)
+    visible = area(boxes) > 0.25 * area(faces.boxes)
+    faces = faces.replace(boxes=boxes)[visible]
+    return faces[np.argsort(-faces.scores, kind="stable")]
+
+
+def _parts(faces: Faces) -> npt.NDArray[np.bool_]:
+    """Tell which boxes lie inside a much larger face: an eye or a nostril that looks like a small face."""
+    size = area(faces.boxes)
+    inside = intersection(faces.boxes, faces.boxes) > 0.8 * size[:, None]
+    return np.asarray((inside & (size[None, :] > 4 * size[:, None])).any(axis=1))

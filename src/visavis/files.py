@@ -84,15 +84,16 @@ def read_file(path: str | os.PathLike[str], limit: int) -> bytes:
     try:
         _require_regular(Path(path).stat(), name)
         with open(path, "rb", opener=_open_without_waiting) as file:
-            _require_regular(os.fstat(file.fileno()), name)
-            data = file.read(limit + 1)
+            status = os.fstat(file.fileno())
+            _require_regular(status, name)
+            data = file.read(limit + 1) if status.st_size <= limit else None
     except FileNotFoundError:
         raise ImageError(f"{name} does not exist; check the path") from None
     except ImageError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise ImageError(f"{name} can't be read: {reason(error)}") from None
-    if len(data) > limit:
+    if data is None or len(data) > limit:
         raise ImageTooLarge(f"{name} has more than {limit} bytes, the limit for an image; shrink it")
     return data
 

@@ -1,0 +1,145 @@
+"""Measure SFace's false match rates on all non-mated pairs of lfw-dev.
+
+    python benchmarks/calibrate_lfw.py            print the tables of docs/calibration.md
+    python benchmarks/calibrate_lfw.py --write    also write src/visavis/models/calibrations.toml
+
+f32, YuNet at its defaults, the central face of each photo. Intervals: bootstrap over subjects (a photo or person is
+in thousands of pairs, so pairs are not independent), 95 %, percentiles of `REPEATS` draws, seeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from lfw import ROOT, Lfw, embeddings, ten_fold
+
+from visavis import Analyzer, Embeddings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+RATES = (
+    0.9, 0.7, 0.5, 0.3, 0.2, 1e-1, 5e-2, 2e-2, 1e-2, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4,
+    5e-5, 2e-5, 1e-5, 5e-6, 2e-6, 1e-6,
+)  # fmt: skip
+REPEATS = 400
+ERRORS = Path(__file__).with_name("lfw_label_errors.toml")
+
+
+class Pairs:
+    """All pairs of photos, less those whose label is known to be wrong."""
+
+    def __init__(self, photos: list[str], people: list[str], errors: dict[str, list[dict[str, object]]]) -> None:
+        names, self.person = np.unique(people, return_inverse=True)
+        self.subjects = len(names)
+        number = {name: i for i, name in enumerate(names)}
+        where = {photo: i for i, photo in enumerate(photos)}
+        first, second = np.triu_indices(len(photos), 1)
+        self.mated = self.person[first] == self.person[second]
+        dropped = np.zeros(len(photos), bool)
+        dropped[[where[str(row["photo"])] for row in errors.get("wrong_photo", []) if row["photo"] in where]] = True
+        keep = ~(dropped[first] | dropped[second])
+        for row in errors.get("same_person", []):
+            a, b = (number.get(name, -1) for name in row["names"])  # type: ignore[attr-defined]
+            keep &= ~(
+                ((self.person[first] == a) & (self.person[second] == b))
+                | ((self.person[first] == b) & (self.person[second] == a))
+            )
+        for row in errors.get("two_people", []):
+            a, b = (where.get(photo, -1) for photo in row["photos"])  # type: ignore[attr-defined]
+            keep &= ~((first == min(a, b)) & (second == max(a, b)))
+        self.first, self.second, self.mated = first[keep], second[keep], self.mated[keep]
+
+    def similarities(self, vectors: np.ndarray) -> np.ndarray:
+        """Return the similarity of each pair, in blocks."""
+        out = np.empty(len(self.first), np.float32)
+        for start in range(0, len(out), 2**20):
+            part = slice(start, start + 2**20)
+            out[part] = np.einsum("ij,ij->i", vectors[self.first[part]], vectors[self.second[part]])
+        return out
+
+
+def thresholds(nonmated: np.ndarray) -> np.ndarray:
+    """Return for each of `RATES` the least similarity that no more than that share of pairs reach."""
+    ordered = np.sort(nonmated)[::-1]
+    allowed = [int(rate * len(ordered)) for rate in RATES]
+    # Just above the first pair that must not match, so that ties at it are refused.
+    return np.array([np.nextafter(ordered[k], np.float32(2)) for k in allowed], np.float64)
+
+
+def intervals(pairs: Pairs, similarity: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the 2.5th and 97.5th percentile of each threshold's false match rate over draws of subjects."""
+    other = ~pairs.mated
+    level = np.searchsorted(at, similarity[other], side="right")  # how many thresholds the pair reaches
+    a, b = pairs.person[pairs.first[other]], pairs.person[pairs.second[other]]
+    rng = np.random.default_rng(2026)
+    rates = []
+    for _ in range(REPEATS):
+        weight = rng.multinomial(pairs.subjects, np.full(pairs.subjects, 1 / pairs.subjects)).astype(np.float64)
+        counts = np.bincount(level, weights=weight[a] * weight[b], minlength=len(at) + 1)
+        rates.append(counts[::-1].cumsum()[::-1][1:] / counts.sum())
+    low, high = np.percentile(rates, [2.5, 97.5], axis=0)
+    return low, high
+
+
+def report(title: str, pairs: Pairs, vectors: np.ndarray, *, bootstrap: bool = True) -> list[list[float]]:
+    """Print one table and return its points."""
+    similarity = pairs.similarities(vectors)
+    nonmated, mated = similarity[~pairs.mated], similarity[pairs.mated]
+    at = thresholds(nonmated)
+    low, high = intervals(pairs, similarity, at) if bootstrap else (np.zeros(len(at)),) * 2
+    print(f"\n### {title}: {len(mated):,} mated, {len(nonmated):,} non-mated pairs of {pairs.subjects:,} people\n")
+    print("| FMR | threshold | 95 % interval of the FMR | FNMR |\n|---:|---:|---|---:|")
+    points = []
+    for rate, t, lo, hi in zip(RATES, at, low, high, strict=True):
+        if rate <= 0.1:
+            interval = f"{lo:.1e} to {hi:.1e}" if bootstrap else ""
+            print(f"| {rate:.0e} | {t:.4f} | {interval} | {np.mean(mated < t):.3%} |")
+        points.append([round(float(t), 5), rate, float(f"{lo:.3g}"), float(f"{hi:.3g}")])
+    return points
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    lfw = Lfw.open()
+    known = tomllib.loads(ERRORS.read_text("utf-8"))
+    lines = ["# Written by benchmarks/calibrate_lfw.py --write. A point is: similarity, FMR, 95 % interval of the FMR.\n"]
+    for flip in (False, True):
+        analyzer = Analyzer(precision="f32", flip=flip)
+        found, kept = embeddings(lfw, analyzer)
+        print(f"\n{found.model}: a face in {len(kept):,} of {len(lfw.members):,} photos")
+        accuracy = _view2(lfw, found, kept)
+        print(f"10-fold accuracy on the 3,000 pairs: {accuracy.mean():.3%}, standard error {accuracy.std(ddof=1) / 10**0.5:.3%}")
+        photos = [lfw.photos[i] for i in kept]
+        people = [lfw.people[i] for i in kept]
+        report(f"{found.model}, labels as they are", Pairs(photos, people, {}), found.vectors, bootstrap=False)
+        pairs = Pairs(photos, people, known)
+        points = report(f"{found.model}, label errors left out", pairs, found.vectors)
+        lines.append(f'\n[sface."{found.model}"]\ndata = "lfw-dev (half of LFW, label errors left out)"\n')
+        lines.append(f"mated_pairs = {int(pairs.mated.sum())}\nnonmated_pairs = {int((~pairs.mated).sum())}\n")
+        lines.append("points = [\n" + "".join(f"    {point},\n" for point in points) + "]\n")
+    if options.write:
+        target = ROOT / "src" / "visavis" / "models" / "calibrations.toml"
+        target.write_text("".join(lines), "utf-8")
+        print(f"\nwrote {target.relative_to(ROOT)}")
+
+
+def _view2(lfw: Lfw, found: Embeddings, kept: np.ndarray) -> np.ndarray:
+    pairs, mated, fold = lfw.pairs()
+    row = np.full(len(lfw.members), -1)
+    row[kept] = np.arange(len(kept))
+    a, b = row[pairs[:, 0]], row[pairs[:, 1]]
+    similarity = np.einsum("ij,ij->i", found.vectors[a], found.vectors[b])
+    similarity[(a < 0) | (b < 0)] = -1  # a photo without a face matches nobody
+    return ten_fold(similarity, mated, fold)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ what came. Arrays inside them are read-only views.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
@@ -27,18 +28,39 @@ _UNIT_TOLERANCE = 1e-3  # a bf16 engine's rounding stays far below this
 def _frozen(name: str, value: npt.ArrayLike, shape: tuple[int | None, ...], dtype: Any = np.float32) -> Any:
     """Return ``value`` as a read-only array of ``dtype`` after checking its shape (None: any length)."""
     try:
-        array = np.asarray(value, dtype=dtype)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} must be numbers: {error}") from None
-    fits = array.ndim == len(shape) and all(w is None or w == g for w, g in zip(shape, array.shape, strict=True))
+        given = np.asarray(value)
+    except (TypeError, ValueError) as error:  # rows of different lengths
+        raise InputError(f"{name} must be an array of numbers: {error}") from None
+    whole = np.dtype(dtype).kind == "i"
+    if given.size and given.dtype.kind not in ("iu" if whole else "iuf"):
+        raise InputError(f"{name} must be {'whole numbers' if whole else 'numbers'}, not {given.dtype}")
+    fits = given.ndim == len(shape) and all(w is None or w == g for w, g in zip(shape, given.shape, strict=True))
     if not fits:
-        wanted = "(" + ", ".join("n" if side is None else str(side) for side in shape) + ")"
-        raise InputError(f"{name} must have shape {wanted}, not {array.shape}")
+        wanted = ", ".join("n" if side is None else str(side) for side in shape) + ("," if len(shape) == 1 else "")
+        raise InputError(f"{name} must have shape ({wanted}), not {given.shape}")
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused next
+        array = given.astype(dtype, copy=False)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(f"{name} must be finite, but holds NaN or infinity")
-    view = array.view()
+    return _read_only(array)
+
+
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    view: npt.NDArray[Any] = array.view()
     view.flags.writeable = False
     return view
+
+
+def _rows(index: Any, n: int) -> Any:
+    """Return an index of rows (slice, mask, or whole numbers) as numpy takes it, checked."""
+    if isinstance(index, slice):
+        return index
+    rows = np.asarray(index)
+    if rows.dtype == bool and rows.shape != (n,):
+        raise InputError(f"a mask over {n} rows must have shape ({n},), not {rows.shape}")
+    if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iub"):
+        raise InputError(f"rows are chosen by a mask or a list of whole numbers, not {rows.dtype} {rows.shape}")
+    return rows if rows.size else rows.astype(np.intp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +139,11 @@ class Embeddings:
 
     def __getitem__(self, index: Any) -> Embeddings:
         """Select rows by integer (one row), slice, mask or index array."""
-        rows = slice(index, index + 1 or None) if isinstance(index, (int, np.integer)) else index
-        if isinstance(index, (int, np.integer)) and not -len(self) <= index < len(self):
-            raise IndexError(f"row {index} of {len(self)} embeddings")
-        return Embeddings(self.vectors[rows], self.model)
+        if isinstance(index, (int, np.integer)):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"row {index} of {len(self)} embeddings")
+            return Embeddings(self.vectors[index][None], self.model)
+        return Embeddings(self.vectors[_rows(index, len(self))], self.model)
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +242,7 @@ class Faces:
             array = np.asarray(column)
             if array.ndim < 1 or len(array) != n:
                 raise InputError(f"trait {name!r} must have {n} rows, one a face, not shape {array.shape}")
-            traits[name] = array
+            traits[name] = _read_only(array)
         object.__setattr__(self, "traits", traits)
 
     @classmethod
@@ -281,11 +304,7 @@ class Faces:
                 track_id=None if self.track_ids is None else int(self.track_ids[i]),
                 traits={name: column[i] for name, column in self.traits.items()},
             )
-        rows = np.asarray(index, dtype=np.intp) if isinstance(index, (list, tuple)) and not len(index) else index
-        if isinstance(rows, (list, tuple)):
-            rows = np.asarray(rows)
-        if isinstance(rows, np.ndarray) and rows.dtype == bool and rows.shape != (len(self),):
-            raise InputError(f"a mask over {len(self)} faces must have shape ({len(self)},), not {rows.shape}")
+        rows = _rows(index, len(self))
         return Faces(
             boxes=self.boxes[rows],
             scores=self.scores[rows],
@@ -316,11 +335,18 @@ class Faces:
             if face.track_id is not None:
                 row["track_id"] = face.track_id
             if face.traits:
-                row["traits"] = {name: np.asarray(value).tolist() for name, value in face.traits.items()}
+                row["traits"] = {name: _plain(np.asarray(value).tolist()) for name, value in face.traits.items()}
             if embeddings and face.embedding is not None:
                 row["embedding"] = {"model": face.embedding.model, "vector": face.embedding.vectors[0].tolist()}
             rows.append(row)
         return rows
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of `ndarray.tolist` as strict JSON knows it: NaN and infinity become None."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)
@@ -396,11 +422,20 @@ class Candidates:
     def __post_init__(self) -> None:
         n = len(self.subjects)
         similarities = _frozen("similarities", self.similarities, (n, None))
+        object.__setattr__(self, "subjects", tuple(tuple(row) for row in self.subjects))
         object.__setattr__(self, "similarities", similarities)
         object.__setattr__(self, "counts", _frozen("counts", self.counts, (n,), np.int64))
+        if self.fmr_at_similarity is not None:
+            rates = np.asarray(self.fmr_at_similarity, np.float64)
+            if rates.shape != similarities.shape:
+                raise InputError(f"fmr_at_similarity must have shape {similarities.shape}, not {rates.shape}")
+            object.__setattr__(self, "fmr_at_similarity", _read_only(rates))
         widest = max((len(row) for row in self.subjects), default=0)
         if widest > similarities.shape[1]:
             raise InputError(f"subjects has rows of {widest}, similarities only {similarities.shape[1]} columns")
+        for row, count in zip(self.subjects, self.counts.tolist(), strict=True):
+            if not 0 <= count <= len(row):
+                raise InputError(f"counts must lie in 0..{len(row)}, a row's number of subjects, not {count}")
         if self.faces is not None and len(self.faces) != n:
             raise InputError(f"faces must have {n} rows, one a probe, not {len(self.faces)}")
 

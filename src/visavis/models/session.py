@@ -7,13 +7,15 @@ Runtime serves GPUs and the machines OpenVINO has no wheel for.
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import io
+import itertools
 import os
 import platform
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -21,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visavis.errors import EngineError, InputError
+from visavis.models import compiled
 from visavis.models.cards import InputSpec
 from visavis.types import FloatArray, Image
 
@@ -36,7 +39,6 @@ _PROVIDERS = {
     "coreml": "CoreMLExecutionProvider",
     "directml": "DmlExecutionProvider",
 }
-_CACHE_LIMIT = 512 * 2**20  # bytes of compiled models; SFace takes about 37 MB of it
 
 
 class Session(Protocol):
@@ -63,12 +65,28 @@ class EngineOptions:
         ``"f32"``, ``"bf16"`` or ``"auto"``: bf16 where the CPU computes it natively, else f32.
     threads
         CPU cores used, at least 1.
+
+    Raises
+    ------
+    InputError
+        If a value is none of those that exist, or they don't go together.
     """
 
     engine: str
     device: str = "cpu"
     precision: str = "auto"
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        _one_of("device", self.device, tuple(_PROVIDERS))
+        _one_of("precision", self.precision, _PRECISIONS)
+        _one_of("engine", self.engine, _ENGINES)
+        if self.engine == "openvino" and self.device != "cpu":
+            raise InputError(f"device {self.device!r} needs engine='onnxruntime'; OpenVINO runs on the cpu here")
+        if self.engine == "onnxruntime" and self.precision == "bf16":
+            raise InputError("precision 'bf16' needs engine='openvino'")
+        if not isinstance(self.threads, int) or self.threads < 1:
+            raise InputError(f"threads must be a whole number of at least 1, not {self.threads!r}")
 
     @classmethod
     def choose(
@@ -86,9 +104,9 @@ class EngineOptions:
         Raises
         ------
         InputError
-            If a value is none of those that exist.
+            If a value is none of those that exist, or they don't go together.
         EngineError
-            If no engine is installed.
+            If the engine is not installed.
         """
         device = device or os.environ.get("VISAVIS_DEVICE") or "cpu"
         engine = engine or os.environ.get("VISAVIS_ENGINE") or None
@@ -100,19 +118,12 @@ class EngineOptions:
                 raise InputError(
                     f"VISAVIS_THREADS must be a whole number, not {os.environ['VISAVIS_THREADS']!r}"
                 ) from None
-        _one_of("device", device, tuple(_PROVIDERS))
-        _one_of("precision", precision, _PRECISIONS)
         if engine is None:
             engine = "onnxruntime" if device != "cpu" or not _installed("openvino") else "openvino"
-        _one_of("engine", engine, _ENGINES)
+        chosen = cls(engine, device, precision, usable_cores() if threads is None else threads)
         if not _installed(engine):
             raise EngineError(f"{engine} is not installed: pip install {engine}")
-        if engine == "openvino" and device != "cpu":
-            raise InputError(f"device {device!r} needs engine='onnxruntime'; OpenVINO runs on the cpu here")
-        threads = usable_cores() if threads is None else threads
-        if threads < 1:
-            raise InputError(f"threads must be at least 1, not {threads}")
-        return cls(engine, device, precision, threads)
+        return chosen
 
 
 def _one_of(what: str, value: str, allowed: Sequence[str]) -> None:
@@ -142,7 +153,19 @@ def cpu_name() -> str:
                     return line.partition(":")[2].strip()
     except OSError:
         pass
-    return platform.processor() or platform.machine()
+    # Not platform.processor(): it starts a child process on systems other than Windows.
+    return os.environ.get("PROCESSOR_IDENTIFIER") or platform.machine()
+
+
+def _cpu_key() -> str:
+    """Return what tells CPUs apart that need different code: name and features, which a hypervisor may mask."""
+    wanted = ("model name", "flags", "Features", "CPU part", "isa")
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+            first = itertools.takewhile(str.strip, lines)  # one paragraph a core
+            return "".join(line for line in first if line.startswith(wanted))
+    except OSError:
+        return cpu_name()
 
 
 def open_session(
@@ -215,63 +238,73 @@ class _OpenVinoSession:
         self._spec = spec
         self._batches = sorted(batches) if batches else None
         self._path = path
+        self._cache_dir = cache_dir
         self._lock = threading.Lock()
-        self._compiled: dict[int | None, Any] = {}
+        self._compiled: dict[tuple[int, ...], tuple[list[str], Any]] = {}
         self._local = threading.local()
-        self._outputs: list[str] = []
         precision = options.precision
         if precision == "auto":
             precision = "bf16" if "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
-        self.options = EngineOptions("openvino", "cpu", precision, options.threads)
+        self.options = replace(options, precision=precision)
         self._config = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": options.threads,
             "NUM_STREAMS": min(parallel, options.threads),
             "ENABLE_CPU_PINNING": False,  # several processes would pin themselves to the same core
         }
-        if cache_dir is not None:
-            folder = _compiled_folder(cache_dir, f"openvino-{self._ov.__version__}")
-            if folder is not None:
-                self._config["CACHE_DIR"] = str(folder)
 
     def run(self, images: Image) -> dict[str, FloatArray]:
-        images = _checked(images)
+        images = _checked(images, self._spec)
         if self._batches is None:
-            return self._infer(None, images)
+            return self._infer((), images)
         parts = []
         for start, stop, batch in _chunks(len(images), self._batches):
             chunk = images[start:stop]
             if stop - start < batch:
                 padding = np.zeros((batch - (stop - start), *images.shape[1:]), np.uint8)
                 chunk = np.concatenate([chunk, padding])
-            parts.append({name: out[: stop - start] for name, out in self._infer(batch, chunk).items()})
+            parts.append({name: out[: stop - start] for name, out in self._infer(chunk.shape, chunk).items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _infer(self, batch: int | None, images: Image) -> dict[str, FloatArray]:
-        compiled = self._compile(batch, images.shape)
-        requests: dict[int | None, Any] = self._local.__dict__.setdefault("requests", {})
-        if batch not in requests:
-            requests[batch] = compiled.create_infer_request()  # a request serves one thread at a time
+    def _infer(self, shape: tuple[int, ...], images: Image) -> dict[str, FloatArray]:
+        names, model = self._model(shape)
+        requests: dict[tuple[int, ...], Any] = self._local.__dict__.setdefault("requests", {})
+        if shape not in requests:
+            requests[shape] = model.create_infer_request()  # a request serves one thread at a time
         try:
-            results = requests[batch].infer([images], share_inputs=True, share_outputs=False)
+            results = requests[shape].infer([images], share_inputs=True, share_outputs=False)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO failed on {self._path.name}: {_first_line(error)}") from None
-        return dict(zip(self._outputs, (np.asarray(value) for value in results.values()), strict=True))
+        return dict(zip(names, (np.asarray(value) for value in results.values()), strict=True))
 
-    def _compile(self, batch: int | None, shape: tuple[int, ...]) -> Any:
+    def _model(self, shape: tuple[int, ...]) -> tuple[list[str], Any]:
+        """Return the output names and the model compiled for a shape; ``()`` leaves every axis free."""
         with self._lock:
-            if batch not in self._compiled:
+            if shape not in self._compiled:
                 try:
-                    self._compiled[batch] = self._build(batch, shape)
-                except RuntimeError as error:
+                    self._compiled[shape] = self._kept(shape) if self._cache_dir else self._build(shape)
+                except (RuntimeError, OSError) as error:
                     raise EngineError(f"OpenVINO can't load {self._path.name}: {_first_line(error)}") from None
-            return self._compiled[batch]
+            return self._compiled[shape]
 
-    def _build(self, batch: int | None, shape: tuple[int, ...]) -> Any:
+    def _kept(self, shape: tuple[int, ...]) -> tuple[list[str], Any]:
+        assert self._cache_dir is not None
+        key = [self._ov.__version__, _cpu_key(), self._config, repr(self._spec), shape]
+        file = compiled.entry(self._cache_dir, self._path, key)
+        held = compiled.read(file)
+        if held is not None:
+            with contextlib.suppress(RuntimeError):  # another build of the engine may refuse it: compile anew
+                return held[0], self._core.import_model(io.BytesIO(held[1]), "CPU", self._config)
+        names, model = self._build(shape)
+        with contextlib.suppress(RuntimeError):  # some models can't be exported
+            compiled.write(file, names, bytes(model.export_model().getbuffer()))
+        return names, model
+
+    def _build(self, shape: tuple[int, ...]) -> tuple[list[str], Any]:
         ov, spec = self._ov, self._spec
         model = self._core.read_model(self._path)
         # A tensor may bear several names; the result node keeps the one the ONNX graph gives its output.
-        self._outputs = [result.get_friendly_name().split("/sink_port_")[0] for result in model.get_results()]
+        names = [result.get_friendly_name().split("/sink_port_")[0] for result in model.get_results()]
         steps = ov.preprocess.PrePostProcessor(model)
         steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
         if spec.order == "bgr":
@@ -284,9 +317,9 @@ class _OpenVinoSession:
             convert.scale([1.0 / s for s in spec.scale])
         steps.input().model().set_layout(ov.Layout(spec.layout.upper()))
         model = steps.build()
-        if batch is not None:
-            model.reshape([batch, *shape[1:]])
-        return self._core.compile_model(model, "CPU", self._config)
+        if shape:
+            model.reshape(list(shape))
+        return names, self._core.compile_model(model, "CPU", self._config)
 
 
 def _chunks(n: int, batches: Sequence[int]) -> list[tuple[int, int, int]]:
@@ -312,8 +345,6 @@ class _OnnxRuntimeSession:
             raise EngineError(
                 f"this build of ONNX Runtime has no {provider}; it has {', '.join(ort.get_available_providers())}"
             )
-        if options.precision == "bf16":
-            raise InputError("precision 'bf16' needs engine='openvino'")
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = max(options.threads // parallel, 1)
         settings.inter_op_num_threads = 1
@@ -329,11 +360,12 @@ class _OnnxRuntimeSession:
         self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._path = path
-        self.options = EngineOptions("onnxruntime", options.device, "f32", options.threads)
+        self.options = replace(options, precision="f32")
 
     def run(self, images: Image) -> dict[str, FloatArray]:
+        images = _checked(images, self._spec)
         try:
-            results = self._session.run(None, {self._input: network_input(_checked(images), self._spec)})
+            results = self._session.run(None, {self._input: network_input(images, self._spec)})
         except Exception as error:  # noqa: BLE001
             raise EngineError(f"ONNX Runtime failed on {self._path.name}: {_first_line(error)}") from None
         return dict(zip(self._outputs, results, strict=True))
@@ -357,32 +389,16 @@ def network_input(images: Image, spec: InputSpec) -> FloatArray:
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2) if spec.layout == "nchw" else pixels)
 
 
-def _checked(images: npt.NDArray[Any]) -> Image:
-    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not len(images):
-        raise InputError(f"a session takes uint8 images (n, h, w, 3), n >= 1, not {images.dtype} {images.shape}")
+def _checked(images: npt.NDArray[Any], spec: InputSpec) -> Image:
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not images.size:
+        raise InputError(f"a session takes uint8 images (n, h, w, 3), not {images.dtype} {images.shape}")
+    for side, wanted in zip(images.shape[1:3], spec.size, strict=True):
+        if side != wanted if wanted else side % spec.multiple:
+            rule = f"of {spec.size}" if wanted else f"whose sides {spec.multiple} divides"
+            raise InputError(f"this network takes images {rule}, not {images.shape[1:3]}")
     return np.ascontiguousarray(images)
 
 
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
-
-
-def _compiled_folder(root: Path, engine: str) -> Path | None:
-    """Return the folder for models compiled by this engine version on this CPU, keeping the whole bounded.
-
-    None where the folder can't be written: a cache is a convenience, not a need.
-    """
-    key = hashlib.sha256(cpu_name().encode()).hexdigest()[:8]
-    folder = root / f"{engine}-{key}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        blobs = sorted(root.glob("*/*.*"), key=lambda blob: blob.stat().st_mtime, reverse=True)
-        total = 0
-        for blob in blobs:  # whatever engine version or CPU it was compiled for, the oldest goes first
-            total += blob.stat().st_size
-            if total > _CACHE_LIMIT:
-                blob.unlink(missing_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None

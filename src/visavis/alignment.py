@@ -8,6 +8,7 @@ PAMI 1991).
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,11 +28,14 @@ _ARCFACE_112 = (
     (70.7299, 92.2041),
 )
 TEMPLATES = MappingProxyType({"arcface-112": (112, np.array(_ARCFACE_112, np.float32))})
+for _, _points in TEMPLATES.values():
+    _points.flags.writeable = False
 """Template name to its side in pixels and its five points ``(5, 2)``."""
 
 # Sampling one pixel in three or more skips detail; shrink by averaging first. Below this factor the plain warp
 # equals what recognizers were evaluated with.
 _SHRINK_FROM = 2.0
+_LEAST_ZOOM = 1e-4  # points spread wider than any image: no face
 
 
 def similarity_transform(landmarks: npt.ArrayLike, template: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -60,6 +64,8 @@ def similarity_transform(landmarks: npt.ArrayLike, template: npt.ArrayLike) -> n
     target = np.asarray(template, np.float64)
     if source.ndim != 3 or source.shape[1:] != target.shape or target.shape[-1] != 2:
         raise InputError(f"landmarks must have shape (n, {len(target)}, 2), not {source.shape}")
+    if not np.isfinite(source).all():
+        raise InputError("landmarks must be finite, but hold NaN or infinity")
     # In the plane the closed form needs no SVD: with points as complex numbers, the transform is z -> a*z + b.
     z = source[..., 0] + 1j * source[..., 1]
     w = target[..., 0] + 1j * target[..., 1]
@@ -96,7 +102,7 @@ def align(image: Image, landmarks: FloatArray, template: str = "arcface-112", si
     Raises
     ------
     InputError
-        If the template is unknown or the landmarks have another shape.
+        If the template is unknown, or the landmarks have another shape or are not finite.
     """
     if template not in TEMPLATES:
         raise InputError(f"no alignment template {template!r}; there are {', '.join(TEMPLATES)}")
@@ -105,36 +111,33 @@ def align(image: Image, landmarks: FloatArray, template: str = "arcface-112", si
     matrices = similarity_transform(landmarks, points * (size / side))
     crops = np.zeros((len(matrices), size, size, 3), np.uint8)
     for crop, matrix in zip(crops, matrices, strict=True):
-        if np.isfinite(matrix).all():
-            crop[:] = _warp(image, matrix, size)
+        cut = _warp(image, matrix, size)
+        if cut is not None:
+            crop[:] = cut
     return crops
 
 
-def _warp(image: Image, matrix: npt.NDArray[np.float64], size: int) -> Image:
+def _warp(image: Image, matrix: npt.NDArray[np.float64], size: int) -> Image | None:
+    """Return the crop, or None where the image has nothing to show in it."""
     zoom = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    if zoom > 0 and 1 / zoom >= _SHRINK_FROM:
-        image, matrix = _shrink(image, matrix, size, round(1 / zoom))
-    out = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return np.asarray(out, np.uint8)
-
-
-def _shrink(
-    image: Image, matrix: npt.NDArray[np.float64], size: int, factor: int
-) -> tuple[Image, npt.NDArray[np.float64]]:
-    """Cut the part that the crop shows, average it down by a whole factor and adapt the matrix."""
-    height, width = image.shape[:2]
+    if zoom < _LEAST_ZOOM:
+        return None
+    factor = round(1 / zoom) if 1 / zoom >= _SHRINK_FROM else 1
+    # Only the part that the crop shows: OpenCV can't warp images with a side over 32,767 pixels.
     inverse = cv2.invertAffineTransform(matrix)
     corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], np.float64) @ inverse.T
-    x1, y1 = np.maximum(np.floor(corners.min(axis=0)).astype(int) - factor, 0)
-    x2, y2 = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + factor, (width, height))
+    edge = factor + 1
+    x1, y1 = np.maximum(np.floor(corners.min(axis=0)).astype(int) - edge, 0)
+    x2, y2 = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + edge, image.shape[1::-1])
     w, h = (x2 - x1) // factor, (y2 - y1) // factor
     if w < 1 or h < 1:
-        return image, matrix
-    part = image[y1 : y1 + h * factor, x1 : x1 + w * factor]
-    small = cv2.resize(part, (int(w), int(h)), interpolation=cv2.INTER_AREA)
-    # A small pixel u covers the large ones u*factor .. u*factor + factor-1, whose middle is u*factor + (factor-1)/2.
-    shift = (factor - 1) / 2
+        return None
+    part: npt.NDArray[Any] = image[y1 : y1 + h * factor, x1 : x1 + w * factor]
     adapted = matrix.copy()
-    adapted[:, :2] *= factor
-    adapted[:, 2] += matrix[:, :2] @ np.array([x1 + shift, y1 + shift])
-    return np.asarray(small, np.uint8), adapted
+    if factor > 1:
+        part = cv2.resize(part, (int(w), int(h)), interpolation=cv2.INTER_AREA)
+        adapted[:, :2] *= factor
+    # A shrunk pixel u covers the pixels u*factor .. u*factor + factor-1, whose middle is u*factor + (factor-1)/2.
+    adapted[:, 2] += matrix[:, :2] @ (np.array([x1, y1]) + (factor - 1) / 2)
+    out = cv2.warpAffine(part, adapted, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return np.asarray(out, np.uint8)

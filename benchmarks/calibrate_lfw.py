@@ -3,8 +3,8 @@
     python benchmarks/calibrate_lfw.py            print the tables of docs/calibration.md
     python benchmarks/calibrate_lfw.py --write    also write src/visavis/models/calibrations.toml
 
-f32, YuNet at its defaults, the central face of each photo. Intervals: bootstrap over subjects (a photo or person is
-in thousands of pairs, so pairs are not independent), 95 %, percentiles of `REPEATS` draws, seeded.
+f32, YuNet at its defaults, the central face of each photo. Intervals: 95 %, percentiles of `REPEATS` seeded draws of
+subjects, not of pairs: a person is in thousands of pairs, so pairs are not independent.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ ERRORS = Path(__file__).with_name("lfw_label_errors.toml")
 class Pairs:
     """All pairs of photos, less those whose label is known to be wrong."""
 
-    def __init__(self, photos: list[str], people: list[str], errors: dict[str, list[dict[str, object]]]) -> None:
+    def __init__(
+        self, photos: list[str], people: list[str], errors: dict[str, list[dict[str, object]]]
+    ) -> None:
         names, self.person = np.unique(people, return_inverse=True)
         self.subjects = len(names)
         number = {name: i for i, name in enumerate(names)}
@@ -42,7 +44,9 @@ class Pairs:
         first, second = np.triu_indices(len(photos), 1)
         self.mated = self.person[first] == self.person[second]
         dropped = np.zeros(len(photos), bool)
-        dropped[[where[str(row["photo"])] for row in errors.get("wrong_photo", []) if row["photo"] in where]] = True
+        dropped[
+            [where[str(row["photo"])] for row in errors.get("wrong_photo", []) if row["photo"] in where]
+        ] = True
         keep = ~(dropped[first] | dropped[second])
         for row in errors.get("same_person", []):
             a, b = (number.get(name, -1) for name in row["names"])  # type: ignore[attr-defined]
@@ -80,7 +84,9 @@ def intervals(pairs: Pairs, similarity: np.ndarray, at: np.ndarray) -> tuple[np.
     rng = np.random.default_rng(2026)
     rates = []
     for _ in range(REPEATS):
-        weight = rng.multinomial(pairs.subjects, np.full(pairs.subjects, 1 / pairs.subjects)).astype(np.float64)
+        weight = rng.multinomial(pairs.subjects, np.full(pairs.subjects, 1 / pairs.subjects)).astype(
+            np.float64
+        )
         counts = np.bincount(level, weights=weight[a] * weight[b], minlength=len(at) + 1)
         rates.append(counts[::-1].cumsum()[::-1][1:] / counts.sum())
     low, high = np.percentile(rates, [2.5, 97.5], axis=0)
@@ -93,7 +99,9 @@ def report(title: str, pairs: Pairs, vectors: np.ndarray, *, bootstrap: bool = T
     nonmated, mated = similarity[~pairs.mated], similarity[pairs.mated]
     at = thresholds(nonmated)
     low, high = intervals(pairs, similarity, at) if bootstrap else (np.zeros(len(at)),) * 2
-    print(f"\n### {title}: {len(mated):,} mated, {len(nonmated):,} non-mated pairs of {pairs.subjects:,} people\n")
+    print(
+        f"\n### {title}: {len(mated):,} mated, {len(nonmated):,} non-mated pairs of {pairs.subjects:,} people\n"
+    )
     print("| FMR | threshold | 95 % interval of the FMR | FNMR |\n|---:|---:|---|---:|")
     points = []
     for rate, t, lo, hi in zip(RATES, at, low, high, strict=True):
@@ -105,25 +113,36 @@ def report(title: str, pairs: Pairs, vectors: np.ndarray, *, bootstrap: bool = T
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     lfw = Lfw.open()
+    names, owners = lfw.photos, lfw.people
     known = tomllib.loads(ERRORS.read_text("utf-8"))
-    lines = ["# Written by benchmarks/calibrate_lfw.py --write. A point is: similarity, FMR, 95 % interval of the FMR.\n"]
+    lines = [
+        "# Written by benchmarks/calibrate_lfw.py --write. A point is: similarity, FMR, 95 % interval of the FMR.\n"
+    ]
     for flip in (False, True):
         analyzer = Analyzer(precision="f32", flip=flip)
         found, kept = embeddings(lfw, analyzer)
         print(f"\n{found.model}: a face in {len(kept):,} of {len(lfw.members):,} photos")
         accuracy = _view2(lfw, found, kept)
-        print(f"10-fold accuracy on the 3,000 pairs: {accuracy.mean():.3%}, standard error {accuracy.std(ddof=1) / 10**0.5:.3%}")
-        photos = [lfw.photos[i] for i in kept]
-        people = [lfw.people[i] for i in kept]
-        report(f"{found.model}, labels as they are", Pairs(photos, people, {}), found.vectors, bootstrap=False)
+        print(
+            f"10-fold accuracy on the 3,000 pairs: {accuracy.mean():.3%}, standard error {accuracy.std(ddof=1) / 10**0.5:.3%}"
+        )
+        photos = [names[i] for i in kept]
+        people = [owners[i] for i in kept]
+        report(
+            f"{found.model}, labels as they are", Pairs(photos, people, {}), found.vectors, bootstrap=False
+        )
         pairs = Pairs(photos, people, known)
         points = report(f"{found.model}, label errors left out", pairs, found.vectors)
         lines.append(f'\n[sface."{found.model}"]\ndata = "lfw-dev (half of LFW, label errors left out)"\n')
-        lines.append(f"mated_pairs = {int(pairs.mated.sum())}\nnonmated_pairs = {int((~pairs.mated).sum())}\n")
+        lines.append(
+            f"mated_pairs = {int(pairs.mated.sum())}\nnonmated_pairs = {int((~pairs.mated).sum())}\n"
+        )
         lines.append("points = [\n" + "".join(f"    {point},\n" for point in points) + "]\n")
     if options.write:
         target = ROOT / "src" / "visavis" / "models" / "calibrations.toml"

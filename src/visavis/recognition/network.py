@@ -59,7 +59,8 @@ class NetworkRecognizer:
         """
         wanted = (self.size, self.size, 3)
         if crops.ndim != 4 or crops.shape[1:] != wanted or crops.dtype != np.uint8:
-            raise InputError(f"{self.model} takes uint8 crops (n, {self.size}, {self.size}, 3), not {crops.dtype} {crops.shape}")
+            wants = f"(n, {self.size}, {self.size}, 3)"
+            raise InputError(f"{self.model} takes uint8 crops {wants}, not {crops.dtype} {crops.shape}")
         if not len(crops):
             return Embeddings(np.empty((0, self.dimension or 0), np.float32), self.model)
         vectors = self._vectors(crops)

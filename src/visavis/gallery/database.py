@@ -13,7 +13,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ResourceClosedError
 from sqlalchemy.pool import NullPool
 
 from visavis.errors import GalleryBusy, GalleryError, GalleryTooNew, NotAGallery, StorageError, VisavisError
@@ -149,6 +149,8 @@ class Database:
             yield
         except DBAPIError as error:
             raise _translate(error.orig or error, self.path) from error
+        except ResourceClosedError as error:
+            raise GalleryError(f"{self.path}: the gallery was closed") from error
         except sqlite3.Error as error:
             raise _translate(error, self.path) from error
         except OSError as error:

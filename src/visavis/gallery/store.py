@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from visavis.errors import NotAGallery, SubjectExists, UnknownSubject
+from visavis.errors import ModelMismatch, NotAGallery, SubjectExists, UnknownSubject
 from visavis.gallery.crops import Crop
 from visavis.gallery.database import Database
 from visavis.gallery.index import TemplateIndex
@@ -88,8 +88,15 @@ def insert_templates(
 def insert_many(connection: Connection, collection: int, model: str, new: Mapping[int, Iterable[NewTemplate]]) -> None:
     """Add templates of one model to several subjects, given by id."""
     rows = [_row(connection, collection, subject, model, one) for subject, some in new.items() for one in some]
-    if rows:
-        connection.execute(insert(templates), rows)
+    if not rows:
+        return
+    same = (templates.c.collection == collection) & (templates.c.model == model)
+    held = connection.execute(select(func.length(templates.c.vector)).where(same).limit(1)).scalar()
+    sizes = {len(row["vector"]) for row in rows} | ({held} if held is not None else set())
+    if len(sizes) > 1:
+        lengths = " and of ".join(str(size // 4) for size in sorted(sizes))
+        raise ModelMismatch(f"{model!r} templates of {lengths} numbers can't be in one gallery")
+    connection.execute(insert(templates), rows)
 
 
 def _row(connection: Connection, collection: int, subject: int, model: str, new: NewTemplate) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def annotate(
     style = style or Style()
     lettering = lettering or Lettering()
     tags = _labels(labels, len(faces))
-    canvas = load_image(image).copy()
+    canvas: Image = load_image(image).copy()
     h, w = canvas.shape[:2]
     marks = [_Mark.of(faces.boxes[i], tags[i], w, h, style.scale) for i in range(len(faces))]
     for i, mark in enumerate(marks):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ FloatArray = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
 """An RGB picture: uint8, shape ``(h, w, 3)``."""
 
+_T = TypeVar("_T")
 _UNIT_TOLERANCE = 1e-3  # a bf16 engine's rounding stays far below this
 
 
@@ -31,24 +32,39 @@ def _frozen(name: str, value: npt.ArrayLike, shape: tuple[int | None, ...], dtyp
         given = np.asarray(value)
     except (TypeError, ValueError) as error:  # rows of different lengths
         raise InputError(f"{name} must be an array of numbers: {error}") from None
-    whole = np.dtype(dtype).kind == "i"
+    wanted = np.dtype(dtype)
+    whole = wanted.kind == "i"
     if given.size and given.dtype.kind not in ("iu" if whole else "iuf"):
         raise InputError(f"{name} must be {'whole numbers' if whole else 'numbers'}, not {given.dtype}")
     fits = given.ndim == len(shape) and all(w is None or w == g for w, g in zip(shape, given.shape, strict=True))
     if not fits:
-        wanted = ", ".join("n" if side is None else str(side) for side in shape) + ("," if len(shape) == 1 else "")
-        raise InputError(f"{name} must have shape ({wanted}), not {given.shape}")
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused next
-        array = given.astype(dtype, copy=False)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        sides = ", ".join("n" if side is None else str(side) for side in shape) + ("," if len(shape) == 1 else "")
+        raise InputError(f"{name} must have shape ({sides}), not {given.shape}")
+    if given.dtype != wanted:
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused next
+            given = given.astype(wanted)
+    if wanted.kind == "f" and not np.isfinite(given).all():
         raise InputError(f"{name} must be finite, but holds NaN or infinity")
-    return _read_only(array)
+    return _read_only(given)
 
 
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     view: npt.NDArray[Any] = array.view()
     view.flags.writeable = False
     return view
+
+
+def _take(array: npt.NDArray[Any], rows: Any) -> npt.NDArray[Any]:
+    taken: npt.NDArray[Any] = array[rows]
+    taken.flags.writeable = False
+    return taken
+
+
+def _unchecked(kind: type[_T], **columns: Any) -> _T:
+    """Make a value of rows that were checked when their source was made: checking costs as much as detection."""
+    made = object.__new__(kind)
+    made.__dict__.update(columns)
+    return made
 
 
 def _rows(index: Any, n: int) -> Any:
@@ -142,8 +158,10 @@ class Embeddings:
         if isinstance(index, (int, np.integer)):
             if not -len(self) <= index < len(self):
                 raise IndexError(f"row {index} of {len(self)} embeddings")
-            return Embeddings(self.vectors[index][None], self.model)
-        return Embeddings(self.vectors[_rows(index, len(self))], self.model)
+            rows: Any = slice(index, index + 1 or None)
+        else:
+            rows = _rows(index, len(self))
+        return _unchecked(Embeddings, vectors=_take(self.vectors, rows), model=self.model)
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,13 +323,14 @@ class Faces:
                 traits={name: column[i] for name, column in self.traits.items()},
             )
         rows = _rows(index, len(self))
-        return Faces(
-            boxes=self.boxes[rows],
-            scores=self.scores[rows],
-            landmarks=None if self.landmarks is None else self.landmarks[rows],
+        return _unchecked(
+            Faces,
+            boxes=_take(self.boxes, rows),
+            scores=_take(self.scores, rows),
+            landmarks=None if self.landmarks is None else _take(self.landmarks, rows),
             embeddings=None if self.embeddings is None else self.embeddings[rows],
-            track_ids=None if self.track_ids is None else self.track_ids[rows],
-            traits={name: column[rows] for name, column in self.traits.items()},
+            track_ids=None if self.track_ids is None else _take(self.track_ids, rows),
+            traits={name: _take(column, rows) for name, column in self.traits.items()},
         )
 
     def to_dict(self, *, embeddings: bool = False) -> list[dict[str, Any]]:

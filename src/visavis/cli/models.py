@@ -35,15 +35,16 @@ def ls(as_json: Json = False) -> None:
     Example: visavis models ls
     """
     store = _store()
-    columns = [Column("model"), Column("task", 11), Column("license", 12), Column("commercial", 10)]
-    # What a narrow terminal has no room for goes; a pipe has room.
+    # A narrow terminal has no room for task and size; a pipe has room for everything.
     wide = not sys.stdout.isatty() or shutil.get_terminal_size().columns >= 76
+    columns = [Column("model"), *([Column("task", 11)] if wide else [])]
+    columns += [Column("license", 12), Column("commercial", 10)]
     columns += [*([Column("size", 8, right=True)] if wide else []), Column("state", 8)]
     with Report("models ls", as_json=as_json, columns=columns, items="models") as report:
         for card in store.cards().values():
             state = store.state(card.id)
-            size = [_size(card, state)] if wide else []
-            cells = (card.id, card.task, card.license, _USE[card.commercial_use], *size, state.state)
+            task, size = ([card.task], [_size(card, state)]) if wide else ([], [])
+            cells = (card.id, *task, card.license, _USE[card.commercial_use], *size, state.state)
             report.row(*cells, item=_item(card, state))
         _problems(report, store)
 
@@ -123,20 +124,20 @@ def verify(names: Names = None, as_json: Json = False) -> None:
 
 @app.command()
 def add(
-    file: Annotated[Path, typer.Argument(help="The ONNX file; it is copied.")],
-    name: Annotated[str | None, typer.Option(help="Name it shall have.")] = None,
-    size: Annotated[str | None, typer.Option(help="Side of its input in pixels, as 112.")] = None,
-    mean: Annotated[str | None, typer.Option(help="Subtracted from pixels 0..255, as 127.5.")] = None,
-    scale: Annotated[str | None, typer.Option(help="Then multiplied, as 1/127.5.")] = None,
-    order: Annotated[str | None, typer.Option(help="Its channel order: rgb or bgr.")] = None,
-    alignment: Annotated[str | None, typer.Option(help="How its faces were cropped, as arcface-112.")] = None,
-    dimension: Annotated[int | None, typer.Option(help="Length of an embedding, to be checked.")] = None,
-    output: Annotated[str | None, typer.Option(help="Which of several outputs is the embedding.")] = None,
-    license_name: Annotated[str, typer.Option("--license", help="Its license, as Apache-2.0.")] = "unknown",
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The ONNX file; it is copied.")],
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name it shall have.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="PIXELS", help="Side of its input in pixels, as 112.")] = None,
+    mean: Annotated[str | None, typer.Option(metavar="NUMBER", help="Subtracted from 0..255, as 127.5.")] = None,
+    scale: Annotated[str | None, typer.Option(metavar="NUMBER", help="Then multiplied, as 1/127.5.")] = None,
+    order: Annotated[str | None, typer.Option(metavar="ORDER", help="Its channel order: rgb or bgr.")] = None,
+    alignment: Annotated[str | None, typer.Option(metavar="NAME", help="How faces are cropped, as arcface-112.")] = None,
+    dimension: Annotated[int | None, typer.Option(metavar="NUMBER", help="Length of an embedding.")] = None,
+    output: Annotated[str | None, typer.Option(metavar="NAME", help="Which output is the embedding.")] = None,
+    license_name: Annotated[str, typer.Option("--license", metavar="NAME", help="Its license.")] = "unknown",
     commercial_use: Annotated[
         bool | None, typer.Option("--commercial-use/--no-commercial-use", help="Whether it allows that.")
     ] = None,
-    title: Annotated[str, typer.Option(help="A line that describes it.")] = "",
+    title: Annotated[str, typer.Option(metavar="TEXT", help="A line that describes it.")] = "",
     as_json: Json = False,
 ) -> None:
     """Register your own recognizer; what is not given is asked for on a terminal, never guessed.
@@ -324,5 +325,5 @@ def _progress() -> Iterator[Progress | None]:
         return
     from rich.console import Console
 
-    with Console(stderr=True).status("") as status:
+    with Console(stderr=True).status("checking") as status:
         yield status.update

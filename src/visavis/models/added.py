@@ -18,6 +18,7 @@ from visavis.types import FloatArray
 __all__ = ["card_toml", "prepare_recognizer"]
 
 _FILE_LIMIT = 1 << 30  # bytes; ArcFace's ResNet-100 has a quarter of it
+_BATCH_LIMIT = 256
 _FLOAT32 = 1  # onnx.TensorProto.FLOAT
 
 
@@ -53,10 +54,10 @@ def prepare_recognizer(
         raise InputError(f"faces are cropped to squares of at least 16 pixels, not {size[0]}x{size[1]}")
     data = _read(file)
     try:
-        model, layout = _one_image_in_one_vector_out(data, size, output)
+        model, layout, batch = _one_image_in_one_vector_out(data, size, output)
         spec = InputSpec(size=size, order=order, mean=triple(mean), scale=triple(scale), layout=layout)
         ready: bytes = model.SerializeToString(deterministic=True)
-        found = _run(data, ready, spec, work)
+        found = _run(data, batch, ready, spec, work)
         if dimension is not None and dimension != found:
             raise InputError(f"its embeddings have {found} numbers, not {dimension}")
     except InputError as error:
@@ -124,8 +125,8 @@ def _read(file: Path) -> bytes:
 
 def _one_image_in_one_vector_out(
     data: bytes, size: tuple[int, int], output: str | None
-) -> tuple[Any, Literal["nchw", "nhwc"]]:
-    """Return the network with a free batch axis, and its input's layout; its declared shapes must fit."""
+) -> tuple[Any, Literal["nchw", "nhwc"], int]:
+    """Return the network with a free batch axis, its input's layout and the batch it declares, 1 for any."""
     from visavis.models.convert.fold import fold_constants, free_axes, load_model
 
     model = load_model(data)
@@ -156,10 +157,13 @@ def _one_image_in_one_vector_out(
     for value in [value for value in graph.output if output is not None and value.name != output]:
         graph.output.remove(value)
     free_axes(model, ("n",))
-    return model, layout
+    batch = dims[0] if isinstance(dims[0], int) else 1
+    if batch > _BATCH_LIMIT:
+        raise InputError(f"it takes {batch} faces at once; export it with a free batch axis")
+    return model, layout, batch
 
 
-def _run(given: bytes, ready: bytes, spec: InputSpec, work: Path) -> int:
+def _run(given: bytes, batch: int, ready: bytes, spec: InputSpec, work: Path) -> int:
     """Run the network on noise, as given and made ready; return the length of its embedding."""
     from visavis.models.session import EngineOptions, open_session
 
@@ -171,7 +175,7 @@ def _run(given: bytes, ready: bytes, spec: InputSpec, work: Path) -> int:
         session = open_session(work / "ready.onnx", spec, options)
         single = [next(iter(session.run(images[k : k + 1]).values())) for k in range(len(images))]
         (name,) = session.run(images[:1])
-        before = open_session(work / "given.onnx", spec, options).run(images[:1])[name]
+        before = open_session(work / "given.onnx", spec, options).run(images[[0] * batch])[name]
     except EngineError as error:
         raise InputError(f"it does not run: {error}") from None
     if single[0].ndim != 2 or len(single[0]) != 1 or single[0].shape[1] < 2:
@@ -179,15 +183,15 @@ def _run(given: bytes, ready: bytes, spec: InputSpec, work: Path) -> int:
         raise InputError(f"a face gives an output of {shape}; a recognizer gives one row of numbers, 1xd")
     if not np.isfinite(single).all():
         raise InputError("it gives NaN or infinity for pixels of 0 to 255; check its mean and scale")
-    if not _close(single[0], before):
+    if not _close(single[0], before[:1]):
         raise InputError("it gives other results once its constants are folded; please report this network")
     try:
-        (batch,) = session.run(images).values()
+        (together,) = session.run(images).values()
     except EngineError as error:
         raise InputError(f"it takes one face at a time ({error}); export it with a free batch axis") from None
-    if not _close(batch, np.concatenate(single)):
+    if not _close(together, np.concatenate(single)):
         raise InputError("a batch gives other results than single faces; export it with a free batch axis")
-    return int(batch.shape[1])
+    return int(together.shape[1])
 
 
 def _close(a: FloatArray, b: FloatArray) -> bool:

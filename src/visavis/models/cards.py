@@ -258,7 +258,7 @@ def parse_card(card_id: str, row: Mapping[str, Any], *, user_added: bool = False
         )
     except InputError as error:
         raise InputError(f"model card {card_id!r}: {error}") from None
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise InputError(f"model card {card_id!r} lacks or misstates {error}") from None
 
 

@@ -78,6 +78,7 @@ def fold_constants(model: Any) -> None:
     values: dict[str, Array] = {}
     computed: set[str] = set()  # weights that are only passed through stay as they are
     renamed: dict[str, str] = {}
+    ends = {output.name for output in graph.output}
     kept = []
 
     def constant(name: str) -> Array | None:
@@ -89,6 +90,9 @@ def fold_constants(model: Any) -> None:
         _rename_inputs(node, renamed)
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         if node.op_type == "Dropout" and (len(node.output) == 1 or not node.output[1]):
+            if node.output[0] in ends:  # the output has to keep its name
+                kept.append(onnx.helper.make_node("Identity", node.input[:1], node.output[:1]))
+                continue
             renamed[node.output[0]] = node.input[0]
             continue
         result = None
@@ -104,8 +108,7 @@ def fold_constants(model: Any) -> None:
             values[node.output[0]] = result
             computed.add(node.output[0])
 
-    ends = {output.name for output in graph.output}
-    if ends & (computed | renamed.keys()):
+    if ends & computed:
         raise InputError("an output of the model does not depend on its input")
     used = {name for node in kept for name in _names_read(node)} | ends
     tensors = [weights[name] for name in weights if name in used]

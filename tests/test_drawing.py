@@ -97,7 +97,8 @@ def test_pixels_away_from_boxes_dots_and_plates_keep_their_value(rows: list, dat
 @given(st.integers(8, 500), st.integers(8, 500), boxes, st.text(max_size=60))
 def test_plates_keep_inside_the_picture(h: int, w: int, rows: list, name: str) -> None:
     faces = some_faces(*rows)
-    for plate in plates(canvas(h, w), faces, [Label(name, "0.71")] * len(faces)):
+    lettering = Lettering(fetch=False)
+    for plate in plates(canvas(h, w), faces, [Label(name, "0.71")] * len(faces), lettering):
         x1, y1, x2, y2 = plate.box
         assert x1 >= 0
         assert y1 >= 0

@@ -130,8 +130,8 @@ def add(
     mean: Annotated[str | None, typer.Option(metavar="NUMBER", help="Subtracted from 0..255, as 127.5.")] = None,
     scale: Annotated[str | None, typer.Option(metavar="NUMBER", help="Then multiplied, as 1/127.5.")] = None,
     order: Annotated[str | None, typer.Option(metavar="ORDER", help="Its channel order: rgb or bgr.")] = None,
-    alignment: Annotated[str | None, typer.Option(metavar="NAME", help="How faces are cropped, as arcface-112.")] = None,
-    dimension: Annotated[int | None, typer.Option(metavar="NUMBER", help="Length of an embedding.")] = None,
+    alignment: Annotated[str | None, typer.Option(metavar="NAME", help="How faces are cut, as arcface-112.")] = None,
+    dimension: Annotated[int | None, typer.Option(metavar="NUMBER", help="Numbers in an embedding.")] = None,
     output: Annotated[str | None, typer.Option(metavar="NAME", help="Which output is the embedding.")] = None,
     license_name: Annotated[str, typer.Option("--license", metavar="NAME", help="Its license.")] = "unknown",
     commercial_use: Annotated[

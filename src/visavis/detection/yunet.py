@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from visavis.errors import InputError
+from visavis.errors import InputError, ModelError
 from visavis.geometry import area, clip_boxes, intersection, nms
 from visavis.models.session import Session
 from visavis.types import Faces, FloatArray, Image
@@ -44,6 +44,10 @@ _OVERLAP = 256  # px between tiles; a larger face is seen by a coarser view
 # are rough, so the view in which a face has 64 to 400 pixels describes it.
 _FIT_LOG2_SIDE = np.array([4.0, 6.0, 8.64, 9.64], np.float32)
 _FIT = np.array([0.5, 1.0, 1.0, 0.5], np.float32)
+# A box that touches a side at which a tile was cut off shows part of a face that is whole in another view; one that
+# comes near it (in sides of the box) may, and gives way to another view's.
+_CUT = 2.0
+_NEAR_CUT = 0.1
 
 
 def decode(outputs: Mapping[str, FloatArray], height: int, width: int, score: float) -> list[Faces]:
@@ -63,26 +67,33 @@ def decode(outputs: Mapping[str, FloatArray], height: int, width: int, score: fl
     -------
     One `Faces` an image, in pixels of the network's input.
     """
-    columns: list[list[tuple[FloatArray, FloatArray, FloatArray]]] = [[] for _ in range(len(outputs["cls_8"]))]
+    image, faces = _decode(outputs, height, width, score)
+    return [faces[image == i] for i in range(len(outputs["cls_8"]))]
+
+
+def _decode(
+    outputs: Mapping[str, FloatArray], height: int, width: int, score: float
+) -> tuple[npt.NDArray[np.intp], Faces]:
+    """Return the faces of a whole batch, as `decode`, and which image each is of."""
+    images, faces = [], []
     for stride in _STRIDES:
         cls, obj = outputs[f"cls_{stride}"][..., 0], outputs[f"obj_{stride}"][..., 0]
-        scores = np.sqrt(np.clip(cls, 0, 1) * np.clip(obj, 0, 1))
-        image, cell = np.nonzero(scores >= score)
-        grid = np.stack([cell % (width // stride), cell // (width // stride)], axis=1).astype(np.float32)
+        if cls.shape[1] != (height // stride) * (width // stride):
+            raise ModelError(f"this is not YuNet: {cls.shape[1]} cells of {stride} px for {width}x{height} pixels")
+        image, cell = np.nonzero(cls * obj >= score * score)  # few cells pass: the rest is done for those alone
+        if not len(image):
+            continue
+        y, x = np.divmod(cell, width // stride)
+        grid = np.stack([x, y], axis=1).astype(np.float32)
         raw = outputs[f"bbox_{stride}"][image, cell]
         center = (grid + raw[:, :2]) * stride
         half = np.exp(np.minimum(raw[:, 2:], 10)) * (stride / 2)  # e**10 strides is beyond any image
         boxes = np.concatenate([center - half, center + half], axis=1)
         points = (outputs[f"kps_{stride}"][image, cell].reshape(-1, 5, 2) + grid[:, None]) * stride
-        found = scores[image, cell]
-        for i in range(len(columns)):
-            mine = image == i
-            columns[i].append((boxes[mine], found[mine], points[mine]))
-    found = []
-    for levels in columns:
-        boxes, scores, landmarks = (np.concatenate(column) for column in zip(*levels, strict=True))
-        found.append(Faces(boxes, scores, landmarks))
-    return found
+        scores = np.sqrt(np.clip(cls[image, cell], 0, 1) * np.clip(obj[image, cell], 0, 1))
+        images.append(image)
+        faces.append(Faces(boxes, scores, points))
+    return np.concatenate([np.empty(0, np.intp), *images]), Faces.concat([Faces.empty(), *faces])
 
 
 @dataclass(frozen=True)
@@ -185,8 +196,8 @@ class YuNet:
                     found[i] = _merge([looks[row] for looks in seen], height, width)
         return found
 
-    def _look(self, images: Sequence[Image], view: View) -> list[tuple[Faces, FloatArray]]:
-        """Return each image's faces in one view, in image pixels, and how good a view of them it was."""
+    def _look(self, images: Sequence[Image], view: View) -> list[Faces]:
+        """Return each image's faces in one view, in image pixels; their trait "fit" says how well it shows them."""
         height, width = max(round(view.height * view.scale), 1), max(round(view.width * view.scale), 1)
         padded = (-(-height // _ALIGN) * _ALIGN, -(-width // _ALIGN) * _ALIGN)
         batch = np.zeros((len(images), *padded, 3), np.uint8)
@@ -196,19 +207,22 @@ class YuNet:
         # Per axis, as the sides were rounded to whole pixels.
         back = np.array([view.width / width, view.height / height], np.float32)
         offset = np.array([view.x, view.y], np.float32)
+        owner, faces = _decode(self._session.run(batch), *padded, self._score)
+        if any(view.inner):
+            whole = ~_cut(faces.boxes, height, width, view.inner)
+            owner, faces = owner[whole], faces[whole]
+        assert faces.landmarks is not None
+        side = (faces.boxes[:, 2:] - faces.boxes[:, :2]).max(axis=1, initial=1)
+        faces = Faces(
+            boxes=faces.boxes * np.tile(back, 2) + np.tile(offset, 2),
+            scores=faces.scores,
+            landmarks=faces.landmarks * back + offset,
+            traits={"fit": np.interp(np.log2(side), _FIT_LOG2_SIDE, _FIT).astype(np.float32)},
+        )
         looks = []
-        for faces in decode(self._session.run(batch), *padded, self._score):
-            faces = faces[~_cut(faces.boxes, height, width, view.inner)]
-            side = (faces.boxes[:, 2:] - faces.boxes[:, :2]).max(axis=1, initial=0)
-            fit = np.interp(np.log2(np.maximum(side, 1)), _FIT_LOG2_SIDE, _FIT).astype(np.float32)
-            assert faces.landmarks is not None
-            moved = Faces(
-                boxes=faces.boxes * np.tile(back, 2) + np.tile(offset, 2),
-                scores=faces.scores,
-                landmarks=faces.landmarks * back + offset,
-            )
-            kept = nms(moved.boxes, moved.scores, _NMS_IOU)
-            looks.append((moved[kept], fit[kept]))
+        for i in range(len(images)):
+            mine = np.flatnonzero(owner == i)
+            looks.append(faces[mine[nms(faces.boxes[mine], faces.scores[mine], _NMS_IOU)]])
         return looks
 
 
@@ -217,33 +231,29 @@ def _resize(image: Image, height: int, width: int) -> Image:
     return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
 
 
-def _cut(boxes: FloatArray, height: int, width: int, inner: tuple[bool, bool, bool, bool]) -> npt.NDArray[np.bool_]:
-    """Tell which boxes touch a side where the tile, not the image, ends: their faces are whole in another view."""
-    left, top, right, bottom = inner
-    reach = 2.0
-    return (
-        (left & (boxes[:, 0] < reach))
-        | (top & (boxes[:, 1] < reach))
-        | (right & (boxes[:, 2] > width - reach))
-        | (bottom & (boxes[:, 3] > height - reach))
-    )
+def _gap_to_cut(
+    boxes: FloatArray, height: int, width: int, inner: tuple[bool, bool, bool, bool]
+) -> npt.NDArray[np.float32]:
+    """Return each box's gap in pixels to the nearest side where the tile, not the image, ends."""
+    gaps = np.stack([boxes[:, 0], boxes[:, 1], width - boxes[:, 2], height - boxes[:, 3]], axis=1)
+    return np.asarray(np.where(inner, gaps, np.inf).min(axis=1, initial=np.inf))
 
 
-def _merge(looks: Sequence[tuple[Faces, FloatArray]], height: int, width: int) -> Faces:
+def _merge(looks: Sequence[Faces], height: int, width: int) -> Faces:
     """Join what the views found of one image, each face from the view that saw it best."""
-    faces = Faces.concat([look[0] for look in looks])
+    faces = looks[0] if len(looks) == 1 else Faces.concat(looks)
     if len(looks) > 1 and len(faces):
-        fit = np.concatenate([look[1] for look in looks])
-        faces = faces[nms(faces.boxes, faces.scores * fit, _NMS_IOU)]
+        faces = faces[nms(faces.boxes, faces.scores * faces.traits["fit"], _NMS_IOU)]
         faces = faces[~_parts(faces)]
     boxes = clip_boxes(faces.boxes, height, width)
     visible = area(boxes) > 0.25 * area(faces.boxes)
-    faces = faces.replace(boxes=boxes)[visible]
-    return faces[np.argsort(-faces.scores, kind="stable")]
+    best_first = np.argsort(-faces.scores, kind="stable")
+    return faces.replace(boxes=boxes, traits={})[best_first[visible[best_first]]]
 
 
 def _parts(faces: Faces) -> npt.NDArray[np.bool_]:
-    """Tell which boxes lie inside a much larger face: an eye or a nostril that looks like a small face."""
-    size = area(faces.boxes)
-    inside = intersection(faces.boxes, faces.boxes) > 0.8 * size[:, None]
-    return np.asarray((inside & (size[None, :] > 4 * size[:, None])).any(axis=1))
+    """Tell which boxes lie inside a larger, surer face: an eye or half a face that looks like a small one."""
+    size, scores = area(faces.boxes), faces.scores
+    inside = intersection(faces.boxes, faces.boxes) > 0.7 * size[:, None]
+    outdone = (size[None, :] > 2 * size[:, None]) & (scores[None, :] >= scores[:, None])
+    return np.asarray((inside & outdone).any(axis=1))

@@ -204,7 +204,7 @@ class Analyzer:
         if self._recognizer is None:
             return found
         recognizer = self._get_recognizer(parallel)
-        crops = [self.crop(image, faces) for image, faces in zip(images, found, strict=True)]
+        crops = [_crops(recognizer, image, faces) for image, faces in zip(images, found, strict=True)]
         embeddings = recognizer.embed(np.concatenate(crops))
         ends = np.cumsum([len(faces) for faces in found])
         return [
@@ -214,10 +214,7 @@ class Analyzer:
 
     def crop(self, image: Image, faces: Faces) -> Image:
         """Return the aligned crops of faces, uint8 ``(n, size, size, 3)``, as the recognizer takes them."""
-        recognizer = self._get_recognizer(1)
-        if faces.landmarks is None:
-            raise InputError("faces without landmarks can't be aligned")
-        return align(image, faces.landmarks, recognizer.alignment, recognizer.size)
+        return _crops(self._get_recognizer(1), image, faces)
 
     def embed(self, crops: Image) -> Embeddings:
         """Return the embeddings of aligned crops, uint8 ``(n, size, size, 3)``."""
@@ -260,6 +257,12 @@ class Analyzer:
                     self._recognizer, self.store, self.options, parallel=parallel, flip=self._flip
                 )
             return self._recognizers[parallel]
+
+
+def _crops(recognizer: Recognizer, image: Image, faces: Faces) -> Image:
+    if faces.landmarks is None:
+        raise InputError("faces without landmarks can't be aligned")
+    return align(image, faces.landmarks, recognizer.alignment, recognizer.size)
 
 
 def only_face(faces: Faces, source: ImageSource = "the image", *, largest: bool = False) -> Faces:

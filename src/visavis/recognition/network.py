@@ -14,8 +14,8 @@ from visavis.types import Embeddings, Image
 
 __all__ = ["BATCHES", "NetworkRecognizer"]
 
-BATCHES = (1, 8)
-"""Batch sizes compiled for: a lone face, and the size from which SFace gains nothing more."""
+BATCHES = (1, 4)
+"""Batch sizes compiled for: a lone face, and the size from which SFace gains no more than 2 %."""
 
 
 class NetworkRecognizer:

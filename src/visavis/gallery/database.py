@@ -221,31 +221,46 @@ def _prepare_file(path: Path, create: bool) -> bool:
 def _refuse_foreign(path: Path) -> None:
     """Look at a file through a connection that can't change it, before one that can is opened.
 
-    What this look can't settle (another process is just writing) is settled by the same question afterwards.
+    What this look can't settle (another process is just writing) is settled by the same question afterwards. As it
+    takes no locks, it must say the same twice.
     """
-    with contextlib.suppress(sqlite3.Error):
+    verdict: VisavisError | None = None
+    for _ in range(2):
         opening: _Opening = "ro" if _size(Path(f"{path}-wal")) or _size(Path(f"{path}-journal")) else "immutable"
-        look = _connect(path, opening, timeout=0.5)
         try:
-            _state(look, path)
-        finally:
-            look.close()
+            with contextlib.closing(_connect(path, opening, timeout=0.5)) as look:
+                _state(look, path)
+            return
+        except sqlite3.Error:
+            return
+        except VisavisError as error:
+            if verdict is not None:
+                raise
+            verdict = error
+            time.sleep(0.05)
 
 
 def _state(raw: sqlite3.Connection, path: Path) -> Literal["gallery", "empty"]:
-    (application,) = raw.execute("PRAGMA application_id").fetchone()
-    if application != APPLICATION_ID:
-        if application or raw.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+    alone = not raw.in_transaction
+    if alone:
+        raw.execute("BEGIN")  # all answers from one moment
+    try:
+        (application,) = raw.execute("PRAGMA application_id").fetchone()
+        tables = raw.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        ours = application == APPLICATION_ID
+        version = raw.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() if ours else None
+    finally:
+        if alone:
+            raw.rollback()
+    if not ours:
+        if application or tables:
             raise NotAGallery(f"{path} is a database of another program, not a gallery; it was left as it is")
         return "empty"
-    (version,) = raw.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() or ("?",)
-    if not str(version).isdigit():
-        raise NotAGallery(
-            f"{path} says its schema is {version!r}: it is damaged; restore it from an export or a backup"
-        )
-    if int(version) > SCHEMA_VERSION:
+    if version is None or not str(version[0]).isdigit():
+        raise NotAGallery(f"{path} doesn't say its schema: it is damaged; restore it from an export or a backup")
+    if int(version[0]) > SCHEMA_VERSION:
         raise GalleryTooNew(
-            f"{path} was written by a newer visavis (schema {version}, this one knows {SCHEMA_VERSION}); "
+            f"{path} was written by a newer visavis (schema {version[0]}, this one knows {SCHEMA_VERSION}); "
             "update visavis. It was left as it is"
         )
     return "gallery"

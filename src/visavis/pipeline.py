@@ -315,7 +315,8 @@ def analyze(source: Any, *, order: Order = "rgb") -> Faces | list[Faces]:
     >>> len(faces), faces.boxes.shape                     # doctest: +SKIP
     (6, (6, 4))
     """
-    return _default_analyzer().analyze(source, order=order)
+    found: Faces | list[Faces] = _default_analyzer().analyze(source, order=order)
+    return found
 
 
 def verify(

@@ -10,7 +10,7 @@ import numpy as np
 from visavis.errors import InputError, ModelError
 from visavis.models.cards import ModelCard
 from visavis.models.session import Session
-from visavis.types import Embeddings, Image
+from visavis.types import Embeddings, FloatArray, Image
 
 __all__ = ["BATCHES", "NetworkRecognizer"]
 
@@ -70,7 +70,7 @@ class NetworkRecognizer:
             raise ModelError(f"{self.model} returned NaN or infinity; check its mean and scale")
         return Embeddings.normalized(vectors, self.model)
 
-    def _vectors(self, crops: Image) -> np.ndarray:  # type: ignore[type-arg]
+    def _vectors(self, crops: Image) -> FloatArray:
         (output,) = self._session.run(crops).values()
         if output.ndim != 2 or len(output) != len(crops):
             raise ModelError(f"{self.model} must return one vector a crop, not shape {output.shape}")

@@ -36,9 +36,9 @@ _BATCH_PIXELS = 2**20  # of images run together: beyond, a batch gains nothing a
 _SMALLEST = 28.0  # px a face needs in the finest view to be found reliably
 _DEFAULT_MIN_FACE = 20.0
 _COARSE_SIDE = 640  # long side of the coarsest view: a face that fills it is still seen
-_SCALE_STEP = 12.0  # between neighboring views: a face of 400 px in one has 33 px in the next
 _TILE = 1664  # px of a view's side, which bounds memory
-_OVERLAP = 256  # px between tiles; a larger face is seen by a coarser view
+_OVERLAP = 256  # px between tiles; a larger face is seen whole by a coarser view
+_SCALE_STEP = _OVERLAP / _SMALLEST  # between views: a face as large as the overlap in one is found in the next
 
 # How well a view shows a face, by the log2 of its longer side there: landmarks of very small and very large faces
 # are rough, so the view in which a face has 64 to 400 pixels describes it.
@@ -126,20 +126,16 @@ def views(height: int, width: int, min_face: float | None = None) -> list[View]:
     longest = max(height, width)
     if min_face is None:
         min_face = _DEFAULT_MIN_FACE if longest > _COARSE_SIDE else _SMALLEST
-    finest = _SMALLEST / min_face
-    plan = []
-    coarse = _COARSE_SIDE / longest
-    if finest * longest <= _COARSE_SIDE:
-        return [View(finest, 0, 0, width, height)]
-    steps = max(1, math.ceil(math.log(finest / coarse) / math.log(_SCALE_STEP)))
-    for i in range(steps):
-        plan.append(View(coarse * (finest / coarse) ** (i / steps), 0, 0, width, height))
-    return plan + _tiles(height, width, finest)
+    finest, coarse = _SMALLEST / min_face, _COARSE_SIDE / longest
+    if finest <= coarse:
+        return _tiles(height, width, finest)
+    steps = math.ceil(math.log(finest / coarse) / math.log(_SCALE_STEP))
+    scales = (coarse * (finest / coarse) ** (i / steps) for i in range(steps + 1))
+    return [view for scale in scales for view in _tiles(height, width, scale)]
 
 
 def _tiles(height: int, width: int, scale: float) -> list[View]:
-    overlap = _OVERLAP / scale
-    rows, columns = _cuts(height, _TILE / scale, overlap), _cuts(width, _TILE / scale, overlap)
+    rows, columns = (_cuts(side, _TILE / scale, _OVERLAP / scale) for side in (height, width))
     return [
         View(scale, x1, y1, x2 - x1, y2 - y1, (x1 > 0, y1 > 0, x2 < width, y2 < height))
         for y1, y2 in rows
@@ -208,16 +204,18 @@ class YuNet:
         back = np.array([view.width / width, view.height / height], np.float32)
         offset = np.array([view.x, view.y], np.float32)
         owner, faces = _decode(self._session.run(batch), *padded, self._score)
-        if any(view.inner):
-            whole = ~_cut(faces.boxes, height, width, view.inner)
-            owner, faces = owner[whole], faces[whole]
-        assert faces.landmarks is not None
         side = (faces.boxes[:, 2:] - faces.boxes[:, :2]).max(axis=1, initial=1)
+        fit = np.interp(np.log2(side), _FIT_LOG2_SIDE, _FIT)
+        if any(view.inner):
+            gap = _gap_to_cut(faces.boxes, height, width, view.inner)
+            fit[gap < _NEAR_CUT * side] /= 2
+            owner, faces, fit = owner[gap >= _CUT], faces[gap >= _CUT], fit[gap >= _CUT]
+        assert faces.landmarks is not None
         faces = Faces(
             boxes=faces.boxes * np.tile(back, 2) + np.tile(offset, 2),
             scores=faces.scores,
             landmarks=faces.landmarks * back + offset,
-            traits={"fit": np.interp(np.log2(side), _FIT_LOG2_SIDE, _FIT).astype(np.float32)},
+            traits={"fit": fit},
         )
         looks = []
         for i in range(len(images)):

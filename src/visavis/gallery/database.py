@@ -45,7 +45,10 @@ class Database:
         self._lock = threading.RLock()
         self._write = False
         with self.translated():
-            new = _prepare_file(self.path, create)
+            try:
+                new = _prepare_file(self.path, create)
+            except OSError as error:
+                raise StorageError(f"{self.path}: {error.strerror or error}") from error
             self.writable = os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
             if not new:
                 _refuse_foreign(self.path)
@@ -144,7 +147,7 @@ class Database:
 
     @contextlib.contextmanager
     def translated(self) -> Iterator[None]:
-        """Turn what SQLite, SQLAlchemy and the file system raise into the errors of `visavis.errors`."""
+        """Turn what SQLite and SQLAlchemy raise into the errors of `visavis.errors`."""
         try:
             yield
         except DBAPIError as error:
@@ -153,8 +156,6 @@ class Database:
             raise GalleryError(f"{self.path}: the gallery was closed") from error
         except sqlite3.Error as error:
             raise _translate(error, self.path) from error
-        except OSError as error:
-            raise StorageError(f"{self.path}: {error.strerror or error}") from error
 
 
 # What SQLite says (its result codes' fixed English texts), the error it becomes, and what the user is told.

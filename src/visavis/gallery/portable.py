@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -21,7 +22,7 @@ from typing import IO, Any, Literal
 import numpy as np
 from sqlalchemy import Connection, select
 
-from visavis.errors import InputError, NotAGallery, StorageError, SubjectExists
+from visavis.errors import InputError, ModelMismatch, NotAGallery, StorageError, SubjectExists
 from visavis.gallery import store
 from visavis.gallery.crops import MAX_PNG, Crop
 from visavis.gallery.database import Database
@@ -41,6 +42,18 @@ _MAX_ROWS = 50_000_000
 _MAX_DIMENSION = 16_384
 _MAX_MODELS = 100
 _ROWS = 4_096
+# What reading and checking malformed archives, JSON and arrays raises.
+_MALFORMED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    OverflowError,
+)
 
 
 @dataclass(frozen=True)
@@ -170,11 +183,11 @@ def import_from(
             reader = _Reader(archive, source)
             with database.writing() as connection:
                 return _add(connection, store.make_collection(connection, collection), reader, existing)
+    except (InputError, SubjectExists, ModelMismatch) as error:
+        raise type(error)(f"{source}: {error}") from None
     except OSError as error:
         raise StorageError(f"{source} can't be read: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, TypeError, KeyError) as error:
-        if isinstance(error, (InputError, SubjectExists)):
-            raise type(error)(f"{source}: {error}") from None
+    except _MALFORMED as error:
         raise NotAGallery(f"{source} is not a readable gallery file: {error or type(error).__name__}") from error
 
 
@@ -182,8 +195,12 @@ def _add(connection: Connection, collection: int, reader: _Reader, existing: Exi
     owners: list[int | None] = []
     known: dict[int, set[tuple[str, bytes]]] = {}  # what merged subjects have
     skipped = []
+    names: set[str] = set()
     for line in reader.lines("subjects.jsonl", reader.subjects):
         name = checked_name(line["name"])
+        if name in names:
+            raise ValueError(f"it holds {name!r} twice")
+        names.add(name)
         external = None if line["external_id"] is None else checked_name(line["external_id"], "an external id")
         row = store.find_subject(connection, collection, name)
         if row is None:
@@ -303,6 +320,8 @@ class _Reader:
     def _open(self, name: str) -> IO[bytes]:
         if name not in self._members:
             raise ValueError(f"it has no {name}")
+        if self._members[name].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{name} is compressed in an unusual way")
         return self._archive.open(self._members[name])
 
 

@@ -56,9 +56,10 @@ def clean(tmp_path, home, store, lfw_photo):
     for folder in ("home", "cwd", "tmp"):
         (tmp_path / folder).mkdir()
     (tmp_path / "photo.jpg").write_bytes(lfw_photo(*PHOTO))
+    # No CI, which would silence OpenVINO's telemetry, nor ORT_DISABLE_TELEMETRY, which silences ONNX Runtime's.
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
     return {
-        **kept,  # and no CI, which would silence OpenVINO's telemetry
+        **kept,
         "HOME": str(tmp_path / "home"),
         "USERPROFILE": str(tmp_path / "home"),
         "TMPDIR": str(tmp_path / "tmp"),
@@ -85,14 +86,16 @@ def run_whole_path(tmp_path: Path, clean: dict[str, str], *prefix: str) -> dict:
     return told
 
 
-def test_nothing_is_started_called_or_written_elsewhere(tmp_path, clean):
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_nothing_is_started_called_or_written_elsewhere(tmp_path, clean, engine):
+    clean["VISAVIS_ENGINE"] = engine
     outside = [tmp_path / "home", tmp_path / "cwd", tmp_path / "tmp", Path(clean["VISAVIS_HOME"]) / "models"]
     before = tree(*outside)
     told = run_whole_path(tmp_path, clean)
     assert tree(*outside) == before
     home = clean["VISAVIS_HOME"]
     assert [what for what in told["seen"] if not what[1].startswith((home, os.devnull))] == []
-    assert list((Path(home) / "compiled").glob("*.blob"))
+    assert bool(list((Path(home) / "compiled").glob("*.blob"))) == (engine == "openvino")
 
 
 def test_what_is_loaded(tmp_path, clean):
@@ -104,8 +107,10 @@ def test_what_is_loaded(tmp_path, clean):
 
 
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("strace"), reason="strace is not installed")
-def test_the_system_calls_say_the_same(tmp_path, clean):
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_the_system_calls_say_the_same(tmp_path, clean, engine):
     """Native libraries bypass Python's audit hook; the kernel sees them."""
+    clean["VISAVIS_ENGINE"] = engine
     log = tmp_path / "strace.log"
     probe = subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True)
     if probe.returncode:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import platform
 from dataclasses import dataclass
 from importlib import metadata
@@ -10,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from visavis.errors import EngineError
-from visavis.models.session import _PROVIDERS, import_openvino
+from visavis.models.session import _PROVIDERS, import_onnxruntime, import_openvino
 
 __all__ = ["EngineState", "cpu_features", "engine_states"]
 
@@ -79,9 +78,9 @@ def _onnxruntime() -> EngineState:
     if find_spec("onnxruntime") is None:
         return EngineState("onnxruntime")
     try:
-        runtime = importlib.import_module("onnxruntime")
+        runtime = import_onnxruntime()
         offered = set(runtime.get_available_providers())
-    except (ImportError, AttributeError, RuntimeError) as error:
+    except (EngineError, AttributeError, RuntimeError) as error:
         return EngineState("onnxruntime", _version("onnxruntime"), problem=str(error).splitlines()[0])
     devices = tuple(device for device, provider in _PROVIDERS.items() if provider in offered)
     return EngineState("onnxruntime", str(runtime.__version__), devices)

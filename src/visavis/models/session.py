@@ -27,7 +27,15 @@ from visavis.models import compiled
 from visavis.models.cards import InputSpec
 from visavis.types import FloatArray, Image
 
-__all__ = ["EngineOptions", "Session", "cpu_name", "import_openvino", "open_session", "usable_cores"]
+__all__ = [
+    "EngineOptions",
+    "Session",
+    "cpu_name",
+    "import_onnxruntime",
+    "import_openvino",
+    "open_session",
+    "usable_cores",
+]
 
 Engine = Literal["openvino", "onnxruntime"]
 _ENGINES = ("openvino", "onnxruntime")
@@ -223,6 +231,19 @@ def import_openvino() -> Any:
     return openvino
 
 
+def import_onnxruntime() -> Any:
+    """Import ONNX Runtime without its telemetry: the one place that does.
+
+    Its 1.31 otherwise writes a device id and a queue of events into the home folder, to be sent to its maker.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the library starts; older ones ignore it
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineError(f"ONNX Runtime can't be loaded ({error}): pip install onnxruntime") from None
+    return onnxruntime
+
+
 class _OpenVinoSession:
     def __init__(
         self,
@@ -338,10 +359,7 @@ def _chunks(n: int, batches: Sequence[int]) -> list[tuple[int, int, int]]:
 
 class _OnnxRuntimeSession:
     def __init__(self, path: Path, spec: InputSpec, options: EngineOptions, parallel: int) -> None:
-        try:
-            import onnxruntime as ort
-        except ImportError as error:
-            raise EngineError(f"ONNX Runtime can't be loaded ({error}): pip install onnxruntime") from None
+        ort = import_onnxruntime()
         provider = _PROVIDERS[options.device]
         if provider not in ort.get_available_providers():
             raise EngineError(

@@ -102,12 +102,15 @@ def report(title: str, pairs: Pairs, vectors: np.ndarray, *, bootstrap: bool = T
     print(
         f"\n### {title}: {len(mated):,} mated, {len(nonmated):,} non-mated pairs of {pairs.subjects:,} people\n"
     )
-    print("| FMR | threshold | 95 % interval of the FMR | FNMR |\n|---:|---:|---|---:|")
+    print("| FMR | threshold | 95 % interval of the FMR | FNMR | FNMR, mean of people |\n|---:|---:|---|---:|---:|")
+    person = pairs.person[pairs.first[pairs.mated]]
+    count = np.bincount(person, minlength=pairs.subjects)
     points = []
     for rate, t, lo, hi in zip(RATES, at, low, high, strict=True):
         if rate <= 0.1:
             interval = f"{lo:.1e} to {hi:.1e}" if bootstrap else ""
-            print(f"| {rate:.0e} | {t:.4f} | {interval} | {np.mean(mated < t):.3%} |")
+            missed = np.bincount(person, weights=mated < t, minlength=pairs.subjects)[count > 0] / count[count > 0]
+            print(f"| {rate:.0e} | {t:.4f} | {interval} | {np.mean(mated < t):.3%} | {missed.mean():.2%} |")
         points.append([round(float(t), 5), rate, float(f"{lo:.3g}"), float(f"{hi:.3g}")])
     return points
 

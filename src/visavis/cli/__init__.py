@@ -115,7 +115,8 @@ def _usage(error: Exception) -> int:
         print(context.get_help())
         return 0
     where = "visavis" if context is None else context.command_path
-    return _fail(f"{error.format_message()} See {where} --help")  # type: ignore[attr-defined]
+    message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+    return _fail(f"{message[:300]}{'...' if len(message) > 300 else ''}; see {where} --help")
 
 
 def _fail(message: str, code: int = 2) -> int:

@@ -21,7 +21,7 @@ from visavis.cli.options import (
     unpacked,
 )
 from visavis.cli.pictures import PictureFolder
-from visavis.cli.report import Column, Report, rate, rate_at
+from visavis.cli.report import Column, Report, measured, rate, rate_at
 from visavis.errors import InputError
 from visavis.files import find_images
 
@@ -137,8 +137,7 @@ def verify(
         report.fields(
             images=[str(a), str(b)],
             **result.to_dict(),
-            fmr_data=None if calibration is None else calibration.data,
-            fmr_at_similarity_is_bound=rate_at(result.fmr_at_similarity, calibration).startswith("<"),
+            fmr_measured=measured(calibration),
         )
         report.line("match: the same person" if result.match else "no match: different people")
         report.facts(
@@ -198,7 +197,13 @@ def find(
         point = operating_point(calibration, fmr=wanted, threshold=threshold, model=analyzer.model)
         person = only_face(analyzer.analyze(probe), probe, largest=largest).embeddings
         assert person is not None
-        report.fields(probe=str(probe), threshold=point.threshold, fmr=point.fmr, model=analyzer.model)
+        report.fields(
+            probe=str(probe),
+            model=analyzer.model,
+            threshold=point.threshold,
+            fmr=point.fmr,
+            fmr_measured=measured(calibration),
+        )
         compared = hits = 0
         for analysis in analyses(report, analyzer, images, keep_images=bool(out), what="searching"):
             faces, rows, matches = analysis.faces, analysis.faces.to_dict(), []
@@ -225,9 +230,9 @@ def find(
             f"threshold {point.threshold:.3f}, FMR {spelled(point.fmr, calibration)}, model {analyzer.model}"
         )
         if point.fmr is not None and point.fmr * compared > 1:
-            report.say(
-                f"warning: over {compared} faces, FMR {rate(point.fmr)} lets about {point.fmr * compared:.0f} "
-                "strangers through; give a smaller --fmr"
+            report.warn(
+                f"at FMR {rate(point.fmr)}, about {point.fmr * compared:.0f} of {compared} faces of other people "
+                "match by chance; give a smaller --fmr"
             )
         say_where(report, out)
         code = report.end()

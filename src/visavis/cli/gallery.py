@@ -14,7 +14,7 @@ from visavis.errors import InputError
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="List, show, rename, export, import and erase the people of a gallery.\n\n"
+    help="List, rename, export or erase who is enrolled.\n\n"
     "Example: visavis gallery ls -g people.db",
     no_args_is_help=True,
 )
@@ -32,20 +32,20 @@ def ls(where: GalleryFile, as_json: Json = False) -> None:
     Example:
       visavis gallery ls -g people.db
     """
-    columns = [Column("subject"), Column("templates", 9, right=True), Column("models", 14), Column("enrolled", 10)]
-    columns.append(Column("external id"))
+    columns = [Column("subject"), Column("templates", 9, right=True), Column("enrolled", 10), Column("models", 10)]
     with Report("gallery ls", as_json=as_json, columns=columns, items="subjects") as report, where.open() as gallery:
         people = gallery.list()
+        columns.append(Column("external id", piped=not any(one.external_id for one in people)))
         others = [name for name in gallery.collections if name != where.collection]
         report.fields(gallery=where.gallery, collection=where.collection, collections=list(gallery.collections))
         for one in people:
             counts = sum(one.counts.values())
-            cells = (one.name, str(counts), " ".join(sorted(one.counts)), one.created.date().isoformat())
+            cells = (one.name, str(counts), one.created.date().isoformat(), " ".join(sorted(one.counts)))
             report.row(*cells, one.external_id or "", item=one.to_dict())
         count = "1 person" if len(people) == 1 else f"{len(people):,} people"
         report.note(f"{count} in {where.gallery}" + (f"; other collections: {', '.join(others)}" if others else ""))
         if gallery.erasure_pending:
-            report.say("warning: an erasure is not finished, as another process was reading; run it again")
+            report.warn("an erasure is not finished, as another process was reading; run it again")
 
 
 @app.command()
@@ -110,9 +110,9 @@ def rm(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Take people, or one template, out of the gallery; quick, but traces stay in the file.
+    """Remove people; traces stay in the file.
 
-    Use `visavis gallery erase` where somebody must be forgotten.
+    Quick; they are found no more. Use `visavis gallery erase` where somebody must be forgotten.
 
     \b
     Examples:
@@ -131,7 +131,7 @@ def rm(
 @app.command()
 @unpacked
 def erase(where: GalleryFile, subjects: Subjects, as_json: Json = False) -> None:
-    """Forget people: afterwards no byte of them is left in the gallery's files.
+    """Forget people; no trace stays in the file.
 
     Copies elsewhere (exports, backups, snapshots of the file system) are out of its reach. If another process keeps
     reading the gallery, this fails rather than leave traces; run it again then.
@@ -154,7 +154,9 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
     as_json: Json = False,
 ) -> None:
-    """Write everyone to a portable file, described in docs/gallery.md. It holds biometric data: keep it safe.
+    """Write everyone to a portable file.
+
+    The file is described in docs/gallery.md. It holds biometric data: keep it safe.
 
     \b
     Example:
@@ -176,11 +178,13 @@ def import_(
     ] = "refuse",
     as_json: Json = False,
 ) -> None:
-    """Add everyone of a portable file, all or nothing; the gallery is made where there is none.
+    """Add everyone of a portable file.
+
+    All or nothing. The gallery is made where there is none.
 
     \b
     Example:
-      visavis gallery import people.zip -g new.db --existing skip
+      visavis gallery import people.zip -g new.db
     """
     with Report("gallery import", as_json=as_json) as report:
         if existing not in ("refuse", "merge", "skip"):
@@ -210,7 +214,9 @@ def remake(
     models: Recognition,
     machine: Machine,
 ) -> None:
-    """Make templates of another model from the crops kept at enrollment (enroll --keep-crops).
+    """Make templates of another model.
+
+    They are made from the crops that were kept at enrollment (visavis enroll --keep-crops).
 
     \b
     Example:

@@ -293,10 +293,11 @@ def bench(
     models: Recognition,
     machine: Machine,
 ) -> None:
-    """Measure photo to embeddings on this machine: decode, detect, align, embed.
+    """Measure how fast this machine is.
 
-    One photo at a time (latency) and many in a stream (throughput), in each precision the CPU computes natively.
-    A quick look: `make bench` in a checkout compares with other packages.
+    From a photo to embeddings (decode, detect, align, embed): one photo at a time (latency) and many in a stream
+    (throughput), in each precision that the CPU computes natively. A quick look: `make bench` in a checkout
+    compares with other packages.
 
     \b
     Examples:

@@ -58,7 +58,7 @@ Threshold = Annotated[
 class Machine:
     """How models are run; `visavis doctor` shows what is chosen where nothing is given."""
 
-    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU cores to use: all.", min=1)] = None
+    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU cores to use; all without it.", min=1)] = None
     precision: Annotated[str | None, typer.Option(metavar="NAME", help="auto, f32 or bf16.")] = None
     engine: Annotated[str | None, typer.Option(metavar="NAME", help="openvino or onnxruntime.")] = None
     device: Annotated[

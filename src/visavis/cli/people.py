@@ -23,7 +23,7 @@ from visavis.cli.options import (
     unpacked,
 )
 from visavis.cli.pictures import PictureFolder
-from visavis.cli.report import Column, Report, rate, rate_at
+from visavis.cli.report import Column, Report, measured, rate, rate_at
 from visavis.errors import InputError
 from visavis.files import IMAGE_SUFFIXES, find_images, reason
 
@@ -58,7 +58,7 @@ def enroll(
     models: Recognition,
     machine: Machine,
 ) -> None:
-    """Remember people: store templates of their faces in a gallery.
+    """Remember people: store their faces in a gallery.
 
     More photos of a person enrolled already are added. A photo that can't be used (no face, several, too small,
     blurred or turned) is reported and skipped.
@@ -96,7 +96,7 @@ def enroll(
                     report.skip(path, error)
                     continue
                 for warning in result.warnings:
-                    report.say(f"warning: {name}: {warning}")
+                    report.warn(f"{name}: {warning}")
                 people.add(name)
                 new += result.created
                 state = "enrolled" if result.created else "added"
@@ -132,7 +132,7 @@ def _folders(
         raise InputError(f"--from {folder} needs a sub-folder a person, with photos in it")
     loose = sum(path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES for path in inside)
     if loose:
-        report.say(f"warning: {counted(loose, 'file')} directly in {folder} left out: they belong to no person")
+        report.warn(f"{counted(loose, 'file')} directly in {folder} left out: they belong to no person")
     return work
 
 
@@ -162,7 +162,7 @@ def identify(
     models: Recognition,
     machine: Machine,
 ) -> None:
-    """Say who is in photos: compare every face with the people of a gallery.
+    """Say who of a gallery is in photos.
 
     Without --fpir, --fmr or --threshold, the threshold is the one that 1 face in 100 of people who are not in the
     gallery reaches (--fpir 0.01), whatever the gallery's size.
@@ -173,7 +173,7 @@ def identify(
     Examples:
       visavis identify party.jpg --gallery people.db
       visavis identify photos/ -g people.db --out named/
-      visavis identify door.jpg -g people.db --top 3 --fpir 0.001
+      visavis identify door.jpg -g people.db --fpir 0.001
     """
     from visavis.drawing import labels_for
 
@@ -192,9 +192,10 @@ def identify(
                 threshold=point.threshold,
                 fmr=point.fmr,
                 fpir=point.fpir,
+                fmr_measured=measured(calibration),
             )
             if not people:
-                report.say(f"warning: {where.gallery} holds nobody, so every face is unknown")
+                report.warn(f"{where.gallery} holds nobody, so every face is unknown")
             named = total = 0
             for analysis in analyses(report, analyzer, images, keep_images=bool(out), what="identifying"):
                 found = gallery.identify(analysis.faces, top=top, fpir=fpir, fmr=fmr, threshold=threshold)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from visavis.models.cards import Calibration
 
-__all__ = ["SCHEMA", "Column", "Report", "printable", "rate", "rate_at"]
+__all__ = ["SCHEMA", "Column", "Report", "measured", "printable", "rate", "rate_at"]
 
 SCHEMA = 1
 """Version of the JSON documents' shape: raised when a field changes its meaning or goes, not when one is added."""
@@ -101,8 +101,12 @@ class Report:
         )
 
     def _show_warning(self, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        text = str(message)
-        if category.__module__.partition(".")[0] == "visavis" and text not in self._warned:
+        if category.__module__.partition(".")[0] == "visavis":
+            self.warn(str(message))
+
+    def warn(self, text: str) -> None:
+        """Warn of something, once: a line on stderr, and one of the document's ``warnings``."""
+        if text not in self._warned:
             self._warned.append(text)
             self.say(f"warning: {text}")
 
@@ -136,12 +140,13 @@ class Report:
             self._document.fields(content)
 
     def line(self, text: str = "") -> None:
-        """Say something to people on stdout; programs don't see it."""
-        if self._document is None:
-            if self._console is not None:
-                self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-            else:
-                print(text)
+        """Say something to people on stdout, wrapped at words on a terminal; programs don't see it."""
+        if self._document is not None:
+            return
+        if sys.stdout.isatty():
+            (self._console or _console()).print(printable(text, keep="\n"), markup=False, highlight=False)
+        else:
+            print(text)
 
     def note(self, text: str) -> None:
         """Say something below a table: to people on a terminal only, so that piped columns stay pure."""
@@ -310,7 +315,7 @@ def _error(error: BaseException) -> dict[str, str]:
     return {"type": type(error).__name__, "message": str(error)}
 
 
-def printable(text: str) -> str:
+def printable(text: str, keep: str = "") -> str:
     """Return a text without characters that could take over a terminal or break a line: they are escaped.
 
     Examples
@@ -320,7 +325,7 @@ def printable(text: str) -> str:
     """
     return "".join(
         c.encode("unicode_escape").decode()
-        if c in _DIRECTIONS or unicodedata.category(c) in _UNPRINTABLE
+        if c not in keep and (c in _DIRECTIONS or unicodedata.category(c) in _UNPRINTABLE)
         else c
         for c in text
     )
@@ -340,6 +345,13 @@ def rate(value: float | None) -> str:
         return f"{value:.2g}"
     mantissa, _, exponent = f"{value:.1e}".partition("e")
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def measured(calibration: Calibration | None) -> dict[str, Any] | None:
+    """Return what a document says of where error rates come from, and the range that was measured."""
+    if calibration is None:
+        return None
+    return {"data": calibration.data, "lowest": float(calibration.fmr[-1]), "highest": float(calibration.fmr[0])}
 
 
 def rate_at(value: float | None, calibration: Calibration | None) -> str:

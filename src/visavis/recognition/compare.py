@@ -102,7 +102,7 @@ def threshold_at(calibration: Calibration, fmr: float) -> float:
     if not strictest * (1 - 1e-9) <= fmr <= loosest * (1 + 1e-9):
         raise CalibrationError(
             f"FMR {fmr:.3g} was not measured for {calibration.model!r}: {calibration.data} covers "
-            f"{strictest:.3g} to {loosest:.3g}; ask within that range or give threshold="
+            f"{strictest:.3g} to {loosest:.3g}; ask within that range or give a threshold"
         )
     return float(np.interp(-math.log(fmr), -np.log(calibration.fmr), calibration.similarities))
 
@@ -185,7 +185,7 @@ def operating_point(
         rate = None if calibration is None else float(fmr_at(calibration, threshold))
         return OperatingPoint(float(threshold), rate, _fpir(rate, templates))
     if calibration is None:
-        raise CalibrationError(f"{model!r} has no calibration, so its error rates are unknown; give threshold=")
+        raise CalibrationError(f"{model!r} has no calibration, so its error rates are unknown; give a threshold")
     if fpir is not None:
         if templates is None:
             raise InputError("fpir needs the number of templates searched")

@@ -132,9 +132,8 @@ def main() -> None:
         found, kept = embeddings(lfw, analyzer)
         print(f"\n{found.model}: a face in {len(kept):,} of {len(lfw.members):,} photos")
         accuracy = _view2(lfw, found, kept)
-        print(
-            f"10-fold accuracy on the 3,000 pairs: {accuracy.mean():.3%}, standard error {accuracy.std(ddof=1) / 10**0.5:.3%}"
-        )
+        error = accuracy.std(ddof=1) / len(accuracy) ** 0.5
+        print(f"10-fold accuracy on the 3,000 pairs: {accuracy.mean():.3%}, standard error {error:.3%}")
         photos = [names[i] for i in kept]
         people = [owners[i] for i in kept]
         report(

@@ -104,7 +104,7 @@ def test_a_pipe_gets_tabs_and_no_header(monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.mark.parametrize("items", [0, 1, 2])
 def test_an_error_closes_the_document(items: int, capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> None:
-        with Report("toy", as_json=True) as report:
+        with Report("toy", as_json=True, items="things") as report:
             for i in range(items):
                 report.item({"i": i})
             raise StorageError("the disk is full")
@@ -113,7 +113,7 @@ def test_an_error_closes_the_document(items: int, capsys: pytest.CaptureFixture[
         work()
     document = json.loads(capsys.readouterr().out)
     assert document["error"] == {"type": "StorageError", "message": "the disk is full"}
-    assert len(document.get("items", [])) == items
+    assert len(document["things"]) == items
 
 
 @pytest.mark.parametrize(("good", "bad", "code"), [(3, 0, 0), (3, 1, 1), (0, 2, 2), (0, 1, 2)])

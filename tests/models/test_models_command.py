@@ -62,12 +62,6 @@ def on_terminal(store: Store, width: int, *arguments: str, typed: str = "") -> s
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
 
 
-@pytest.fixture
-def filled(empty: Store, archives: Path) -> Store:
-    empty.fetch("sface", source_dir=archives)
-    return empty
-
-
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_ls_fits_the_terminal(filled: Store, width: int) -> None:
     lines = on_terminal(filled, width, "ls").rstrip("\n").split("\n")

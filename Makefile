@@ -17,13 +17,14 @@ help:
 	@echo "make clean       remove the environment and demo-output/"
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "visavis needs Python 3.10 or newer; set PYTHON=")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "visavis needs Python 3.10 or newer; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 
 # One stamp a set of packages, so that a second run installs nothing and needs no network.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable .
+	@echo "installing visavis and what it needs into $(VENV): about a minute, longer on a slow line"
+	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
 $(VENV)/.installed-%: pyproject.toml $(VENV)/.installed

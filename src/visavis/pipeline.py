@@ -15,14 +15,14 @@ from typing import Any, overload
 import numpy as np
 
 from visavis.alignment import align
-from visavis.detection import Detector, open_detector
+from visavis.detection import Detector, detector_card, open_detector
 from visavis.errors import InputError, NoFaceFound, SeveralFacesFound, VisavisError
 from visavis.geometry import area
 from visavis.image import ImageSource, Order, load_image
 from visavis.models.cards import Calibration
 from visavis.models.session import EngineOptions
 from visavis.models.store import Store
-from visavis.recognition import Recognizer, open_recognizer
+from visavis.recognition import Recognizer, open_recognizer, recognizer_card
 from visavis.recognition.compare import verification
 from visavis.types import Embeddings, Faces, Image, Verification
 
@@ -89,9 +89,9 @@ class Analyzer:
     ) -> None:
         self.store = store or Store()
         self.options = EngineOptions.choose(engine=engine, device=device, precision=precision, threads=threads)
-        self.store.card(detector)  # a mistyped name fails here, not at the first image
+        detector_card(detector, self.store)  # a mistyped name fails here, not at the first image
         if recognizer is not None:
-            self.store.card(recognizer)
+            recognizer_card(recognizer, self.store)
         self._detector = detector
         self._recognizer = recognizer
         self._flip = flip
@@ -160,6 +160,8 @@ class Analyzer:
         keep_images
             Hand on the decoded image too.
         """
+        if isinstance(sources, (str, bytes, os.PathLike, np.ndarray)):
+            raise InputError("stream takes several images; for one, use analyze or give a list")
         workers = self.options.threads
         step = 1 if keep_images else _CHUNK
         rest = iter(sources)

@@ -10,7 +10,16 @@ from visavis.models.cards import ModelCard
 from visavis.models.session import EngineOptions, open_session
 from visavis.models.store import Store
 
-__all__ = ["Detector", "open_detector"]
+__all__ = ["Detector", "detector_card", "open_detector"]
+
+
+def detector_card(name: str, store: Store) -> ModelCard:
+    """Return the card of a detector; `UnknownModel` if no detector has that name."""
+    card = store.card(name)
+    if card.task != "detection" or card.input is None:
+        names = ", ".join(sorted(c.id for c in store.cards().values() if c.task == "detection"))
+        raise UnknownModel(f"{name!r} is a model for {card.task}, not a detector; detectors: {names}")
+    return card
 
 
 def open_detector(
@@ -32,9 +41,8 @@ def open_detector(
     UnknownModel
         If no detector has that name.
     """
-    card = store.card(name)
-    if card.task != "detection" or card.input is None:
-        raise UnknownModel(f"{name!r} is a model for {card.task}, not a detector; {_listed(store)}")
+    card = detector_card(name, store)
+    assert card.input is not None
     session = open_session(
         store.path(name), card.input, options, parallel=parallel, cache_dir=store.compiled_dir()
     )
@@ -47,8 +55,3 @@ def _build(card: ModelCard, session: Any, settings: dict[str, Any]) -> Detector:
 
         return YuNet(session, **settings)
     raise UnknownModel(f"this visavis has no code for the detector {card.id!r}")
-
-
-def _listed(store: Store) -> str:
-    names = sorted(card.id for card in store.cards().values() if card.task == "detection")
-    return f"detectors: {', '.join(names)}"

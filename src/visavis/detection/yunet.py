@@ -90,6 +90,8 @@ def _decode(
         half = np.exp(np.minimum(raw[:, 2:], 10)) * (stride / 2)  # e**10 strides is beyond any image
         boxes = np.concatenate([center - half, center + half], axis=1)
         points = (outputs[f"kps_{stride}"][image, cell].reshape(-1, 5, 2) + grid[:, None]) * stride
+        if not (np.isfinite(boxes).all() and np.isfinite(points).all()):
+            raise ModelError("YuNet returned NaN or infinity; check its file: visavis models verify yunet")
         scores = np.sqrt(np.clip(cls[image, cell], 0, 1) * np.clip(obj[image, cell], 0, 1))
         images.append(image)
         faces.append(Faces(boxes, scores, points))

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from visavis.errors import UnknownModel
+from visavis.models.cards import ModelCard
 from visavis.models.session import EngineOptions, open_session
 from visavis.models.store import Store
 from visavis.recognition.base import Recognizer
 
-__all__ = ["Recognizer", "open_recognizer"]
+__all__ = ["Recognizer", "open_recognizer", "recognizer_card"]
+
+
+def recognizer_card(name: str, store: Store) -> ModelCard:
+    """Return the card of a recognizer; `UnknownModel` if no recognizer has that name."""
+    card = store.card(name)
+    if card.task != "recognition" or card.input is None:
+        names = ", ".join(sorted(c.id for c in store.cards().values() if c.task == "recognition"))
+        raise UnknownModel(f"{name!r} is a model for {card.task}, not a recognizer; recognizers: {names}")
+    return card
 
 
 def open_recognizer(
@@ -22,10 +32,8 @@ def open_recognizer(
     """
     from visavis.recognition.network import BATCHES, NetworkRecognizer
 
-    card = store.card(name)
-    if card.task != "recognition" or card.input is None:
-        names = sorted(c.id for c in store.cards().values() if c.task == "recognition")
-        raise UnknownModel(f"{name!r} is a model for {card.task}, not a recognizer; recognizers: {', '.join(names)}")
+    card = recognizer_card(name, store)
+    assert card.input is not None
     session = open_session(
         store.path(name), card.input, options, batches=BATCHES, parallel=parallel, cache_dir=store.compiled_dir()
     )

@@ -8,7 +8,6 @@ Runtime serves GPUs and the machines OpenVINO has no wheel for.
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
 import os
 import platform
@@ -224,7 +223,9 @@ def import_openvino() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise EngineError(f"OpenVINO can't be loaded ({error}): pip install openvino, or engine='onnxruntime'") from None
+        raise EngineError(
+            f"OpenVINO can't be loaded ({error}): pip install openvino, or engine='onnxruntime'"
+        ) from None
     finally:
         if blocked:
             sys.modules.pop("openvino_telemetry", None)
@@ -244,6 +245,9 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
+_Loaded = tuple[list[str], Any, memoryview | None]  # output names, the model, and the memory it refers to
+
+
 class _OpenVinoSession:
     def __init__(
         self,
@@ -261,7 +265,7 @@ class _OpenVinoSession:
         self._path = path
         self._cache_dir = cache_dir
         self._lock = threading.Lock()
-        self._compiled: dict[tuple[int, ...], tuple[list[str], Any]] = {}
+        self._compiled: dict[tuple[int, ...], _Loaded] = {}
         self._local = threading.local()
         precision = options.precision
         if precision == "auto":
@@ -271,7 +275,8 @@ class _OpenVinoSession:
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": options.threads,
             "NUM_STREAMS": min(parallel, options.threads),
-            "CPU_RUNTIME_CACHE_CAPACITY": 64,  # of code for shapes met: unbounded, 600 of them took 700 MB
+            # Code for the last four or so shapes of YuNet; for 600, unbounded, it took 700 MB.
+            "CPU_RUNTIME_CACHE_CAPACITY": 256,
             "ENABLE_CPU_PINNING": False,  # several processes would pin themselves to the same core
         }
 
@@ -289,18 +294,21 @@ class _OpenVinoSession:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _infer(self, shape: tuple[int, ...], images: Image) -> dict[str, FloatArray]:
-        names, model = self._model(shape)
+        names, model, blob = self._model(shape)
         requests: dict[tuple[int, ...], Any] = self._local.__dict__.setdefault("requests", {})
-        if shape not in requests:
+        first = shape not in requests
+        if first:
             requests[shape] = model.create_infer_request()  # a request serves one thread at a time
         try:
             results = requests[shape].infer([images], share_inputs=True, share_outputs=False)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO failed on {self._path.name}: {_first_line(error)}") from None
+        if first and blob is not None:
+            compiled.forget(blob)  # by now its weights lie rearranged in memory of the engine's own
         return dict(zip(names, (np.asarray(value) for value in results.values()), strict=True))
 
-    def _model(self, shape: tuple[int, ...]) -> tuple[list[str], Any]:
-        """Return the output names and the model compiled for a shape; ``()`` leaves every axis free."""
+    def _model(self, shape: tuple[int, ...]) -> _Loaded:
+        """Return the model compiled for a shape; ``()`` leaves every axis free."""
         with self._lock:
             if shape not in self._compiled:
                 try:
@@ -309,20 +317,30 @@ class _OpenVinoSession:
                     raise EngineError(f"OpenVINO can't load {self._path.name}: {_first_line(error)}") from None
             return self._compiled[shape]
 
-    def _kept(self, shape: tuple[int, ...]) -> tuple[list[str], Any]:
+    def _kept(self, shape: tuple[int, ...]) -> _Loaded:
         assert self._cache_dir is not None
         key = [self._ov.__version__, _cpu_key(), self._config, repr(self._spec), shape]
         file = compiled.entry(self._cache_dir, self._path, key)
-        held = compiled.read(file)
-        if held is not None:
-            with contextlib.suppress(RuntimeError):  # another build of the engine may refuse it: compile anew
-                return held[0], self._core.import_model(io.BytesIO(held[1]), "CPU", self._config)
-        names, model = self._build(shape)
-        with contextlib.suppress(RuntimeError):  # some models can't be exported
-            compiled.write(file, names, bytes(model.export_model().getbuffer()))
-        return names, model
+        held = self._held(file)
+        if held is None:
+            names, model, _ = self._build(shape)
+            with contextlib.suppress(RuntimeError):  # some models can't be exported
+                compiled.write(file, names, model.export_model().getbuffer())
+            held = self._held(file) or (names, model, None)  # what was kept takes half the memory
+        return held
 
-    def _build(self, shape: tuple[int, ...]) -> tuple[list[str], Any]:
+    def _held(self, file: Path) -> _Loaded | None:
+        held = compiled.read(file)
+        if held is None:
+            return None
+        names, blob = held
+        weights = self._ov.Tensor(np.frombuffer(blob, np.uint8), shared_memory=True)
+        try:
+            return names, self._core.import_model(weights, "CPU", self._config), blob
+        except RuntimeError:  # another build of the engine may refuse it: compile anew
+            return None
+
+    def _build(self, shape: tuple[int, ...]) -> _Loaded:
         ov, spec = self._ov, self._spec
         model = self._core.read_model(self._path)
         # A tensor may bear several names; the result node keeps the one the ONNX graph gives its output.
@@ -341,7 +359,7 @@ class _OpenVinoSession:
         model = steps.build()
         if shape:
             model.reshape(list(shape))
-        return names, self._core.compile_model(model, "CPU", self._config)
+        return names, self._core.compile_model(model, "CPU", self._config), None
 
 
 def _chunks(n: int, batches: Sequence[int]) -> list[tuple[int, int, int]]:

@@ -19,8 +19,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,11 +34,11 @@ from visavis.errors import (
     VisavisError,
 )
 from visavis.models.cards import ModelCard, builtin_cards, parse_cards
+from visavis.models.durable import locked, work_folder, write_whole
 from visavis.models.registry import NoConnectionError, Package, download, find_offline, sha256_of, storage_error
 
 __all__ = ["ModelState", "Store"]
 
-_LOCK_SECONDS = 1800  # a package manager on a slow line may well take minutes; longer means that it hangs
 _CARD_LIMIT = 1 << 20  # bytes of a card file
 
 Progress = Callable[[str], None]
@@ -256,7 +255,7 @@ class Store:
                     output=output,
                 )
                 (work / "model").mkdir()
-                _write(work / "model" / "card.toml", card_toml(card).encode())
+                write_whole(work / "model" / "card.toml", card_toml(card).encode())
                 self._put(card, ready, work / "model")
                 target = self._folder(name)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -284,7 +283,7 @@ class Store:
         card = self.card(name)
         try:
             (self.home / "licenses").mkdir(parents=True, exist_ok=True)
-            _write(self.home / "licenses" / name, f"{card.license}\n{card.license_note}\n".encode())
+            write_whole(self.home / "licenses" / name, f"{card.license}\n{card.license_note}\n".encode())
         except OSError as error:
             raise storage_error(error, self.home) from None
 
@@ -379,7 +378,7 @@ class Store:
         for torn in folder.glob(".new-*"):  # by a killed process; the caller holds the lock
             torn.unlink(missing_ok=True)
         path = folder / card.filename
-        _write(path, data)
+        write_whole(path, data)
         found = path.stat()
         record = {
             "member_sha256": card.member_sha256,
@@ -388,42 +387,14 @@ class Store:
             "size": found.st_size,
             "mtime_ns": found.st_mtime_ns,
         }
-        _write(folder / "record.json", json.dumps(record, indent=1).encode())
+        write_whole(folder / "record.json", json.dumps(record, indent=1).encode())
 
-    @contextlib.contextmanager
-    def _locked(self, card: ModelCard) -> Iterator[None]:
-        from filelock import FileLock, Timeout
+    def _locked(self, card: ModelCard) -> contextlib.AbstractContextManager[None]:
+        return locked(self.home / "locks" / _lock_name(card))
 
-        locks = self.home / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(locks / _lock_name(card), timeout=_LOCK_SECONDS):
-                yield
-        except Timeout:
-            raise StorageError(f"another process has held {locks} for half an hour; end it first") from None
-
-    @contextlib.contextmanager
-    def _work(self) -> Iterator[Path]:
-        """Give a folder on the store's own disk, and remove it and what killed processes left.
-
-        A live process locks its folder's lock file; a folder whose lock can be had belongs to nobody.
-        """
-        from filelock import FileLock, Timeout
-
-        root = self.home / "work"
-        root.mkdir(parents=True, exist_ok=True)
-        for left in root.glob("*.lock"):
-            with contextlib.suppress(Timeout, OSError), FileLock(left, timeout=0):
-                shutil.rmtree(left.with_suffix(""), ignore_errors=True)
-                left.unlink(missing_ok=True)
-        name = f"{os.getpid()}-{os.urandom(4).hex()}"
-        with FileLock(root / f"{name}.lock"):
-            (root / name).mkdir()
-            try:
-                yield root / name
-            finally:
-                shutil.rmtree(root / name, ignore_errors=True)
-                (root / f"{name}.lock").unlink(missing_ok=True)
+    def _work(self) -> contextlib.AbstractContextManager[Path]:
+        """Give a folder on the store's own disk."""
+        return work_folder(self.home / "work")
 
     def _user_cards(self) -> tuple[dict[str, ModelCard], list[str]]:
         cards: dict[str, ModelCard] = {}
@@ -463,18 +434,3 @@ def _read_record(path: Path) -> dict[str, Any] | None:
         return None
     fields = {"member_sha256", "converter", "sha256", "size", "mtime_ns"}
     return record if isinstance(record, dict) and fields <= record.keys() else None
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file in one step: nobody ever sees half of it, even after a power cut."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

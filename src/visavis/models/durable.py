@@ -1,0 +1,78 @@
+"""Files that are whole or not there, locks that end with their process, and folders that don't outlive it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from visavis.errors import StorageError
+
+__all__ = ["locked", "work_folder", "write_whole"]
+
+_LOCK_SECONDS = 1800  # a package manager on a slow line may well take minutes; longer means that it hangs
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file in one step: nobody ever sees half of it, even after a power cut."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path`` against other threads and processes; the system frees it when one dies.
+
+    Raises
+    ------
+    StorageError
+        If another process has held it for half an hour.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=_LOCK_SECONDS)
+    except Timeout:
+        raise StorageError(f"another process has held {path} for half an hour; end it first") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def work_folder(root: Path) -> Iterator[Path]:
+    """Give a folder below ``root``; remove it afterwards, and first what killed processes left there.
+
+    A live process locks its folder's lock file, so a folder whose lock can be had belongs to nobody.
+    """
+    from filelock import FileLock, Timeout
+
+    root.mkdir(parents=True, exist_ok=True)
+    for left in root.glob("*.lock"):
+        with contextlib.suppress(Timeout, OSError), FileLock(left, timeout=0):
+            shutil.rmtree(left.with_suffix(""), ignore_errors=True)
+            left.unlink(missing_ok=True)
+    folder = root / f"{os.getpid()}-{os.urandom(4).hex()}"
+    lock = folder.with_suffix(".lock")
+    with FileLock(lock):
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.unlink(missing_ok=True)

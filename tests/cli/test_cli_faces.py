@@ -174,7 +174,7 @@ def test_verify_says_yes_no_or_error(run: Run, photos: Path, broken: Path) -> No
     facts = dict(line.split("\t") for line in yes.out.splitlines()[1:])
     assert yes.out.startswith("match: the same person\n")
     assert set(facts) == {"similarity", "threshold", "FMR of threshold", "FMR at similarity", "model"}
-    assert facts["FMR of threshold"].startswith("1e-4 (1 in 10,000 pairs of different people, ")
+    assert facts["FMR of threshold"].startswith("1e-4: 1 in 10,000 pairs of different people, on ")
     assert facts["FMR at similarity"].startswith("< 1e-")
     no = run("verify", a, other, "--json")
     assert no.code == 1

@@ -227,7 +227,7 @@ def find(
         report.fields(read=read, faces=compared, found=hits)
         report.note(
             f"found in {hits} of {counted(read, 'photo')}, {counted(compared, 'face')} compared\n"
-            f"threshold {point.threshold:.3f}, FMR {spelled(point.fmr, calibration)}, model {analyzer.model}"
+            f"threshold {point.threshold:.3f}, model {analyzer.model}, FMR {spelled(point.fmr, calibration)}"
         )
         if point.fmr is not None and point.fmr * compared > 1:
             report.warn(
@@ -248,7 +248,7 @@ def spelled(value: float | None, calibration: Calibration | None) -> str:
     """Return an error rate of a threshold with what it means and where it was measured."""
     if value is None or calibration is None:
         return "unknown (this model was not calibrated)"
-    return f"{rate(value)} (1 in {1 / value:,.0f} pairs of different people, {calibration.data})"
+    return f"{rate(value)}: 1 in {1 / value:,.0f} pairs of different people, on {calibration.data}"
 
 
 def say_where(report: Report, out: Path | None) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import metadata
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -220,6 +218,8 @@ def _size(count: int) -> str:
 
 
 def _versions() -> dict[str, str]:
+    from importlib import metadata
+
     found = {}
     for name in _LIBRARIES:
         try:
@@ -271,6 +271,8 @@ def _timed(path: Path, card: ModelCard, options: EngineOptions, store: Store) ->
 
 def _median(act: Callable[[], object], seconds: float = _SECONDS) -> float:
     """Return the median time of a call in seconds, after a warm-up."""
+    import statistics
+
     act()
     act()
     times: list[float] = []

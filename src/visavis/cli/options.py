@@ -148,13 +148,13 @@ def unpacked(command: Callable[..., None]) -> Callable[..., None]:
     >>> list(inspect.signature(run).parameters)
     ['name', 'threads', 'precision', 'engine', 'device']
     """
-    hints = get_type_hints(command, include_extras=True)
     groups: dict[str, type[Any]] = {}
     parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(command).parameters.values():
-        kind = hints[parameter.name]
+    # Not get_type_hints: in Python 3.10 it hides what is annotated behind Optional where the default is None.
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        kind = parameter.annotation
         if not (isinstance(kind, type) and is_dataclass(kind)):
-            parameters.append(parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
             continue
         groups[parameter.name] = kind
         annotations = get_type_hints(kind, include_extras=True)

@@ -65,10 +65,6 @@ class Machine:
         str | None, typer.Option(metavar="NAME", help="cpu; with onnxruntime also cuda, coreml, ...")
     ] = None
 
-    def __bool__(self) -> bool:
-        """Whether anything was given."""
-        return any(getattr(self, field.name) is not None for field in fields(self))
-
 
 @dataclass(frozen=True)
 class GalleryFile:

@@ -97,22 +97,23 @@ def patchwork(background: list[np.ndarray], zoom: float, rng: np.random.Generato
 
 def compose(
     faces: list[tuple[np.ndarray, np.ndarray]], background: list[np.ndarray], size: int, count: int,
-    rng: np.random.Generator, margin: float = 0.3,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a scene and the boxes of the faces laid into it, each ``size`` pixels high."""
     scene = patchwork(background, 2, rng)
     taken = np.empty((0, 4), np.float32)
     boxes = []
+    margin = min(0.3, (SCENE[0] / size - 1) / 2.1)  # around a face, in its heights
     for i in rng.permutation(len(faces)):
         photo, box = faces[i]
         zoom = size / (box[3] - box[1])
         edge = margin * (box[3] - box[1])
         x1, y1 = np.maximum(box[:2] - edge, 0).astype(int)
         x2, y2 = np.minimum(box[2:] + edge, 250).astype(int)
-        patch = resize(np.ascontiguousarray(photo[y1:y2, x1:x2]), round((x2 - x1) * zoom), round((y2 - y1) * zoom))
-        free = np.array(SCENE) - patch.shape[:2]
+        free = np.array(SCENE) - [round((y2 - y1) * zoom), round((x2 - x1) * zoom)]
         if free.min() < 0:
             continue
+        patch = resize(np.ascontiguousarray(photo[y1:y2, x1:x2]), *(SCENE - free)[::-1].tolist())
         for _ in range(20):
             y, x = rng.integers(0, free + 1)
             place = np.array([[x, y, x + patch.shape[1], y + patch.shape[0]]], np.float32)
@@ -144,7 +145,8 @@ def print_recall(detector, faces, background, wanted: int, heights=HEIGHTS) -> N
             count += len(boxes)
             if count >= wanted:
                 break
-        print(f"| {size} | {count} | " + " | ".join(f"{h / max(count, 1):.2f}" for h in hits) + f" | {others} |", flush=True)
+        shares = " | ".join(f"{h / max(count, 1):.2f}" for h in hits)
+        print(f"| {size} | {count} | {shares} | {others} |", flush=True)
 
 
 def print_false_alarms(detector, background, repeats: int = 2) -> None:

@@ -38,7 +38,8 @@ def turned(points: np.ndarray, degrees: float, scale: float, shift: tuple[float,
        scale=st.floats(0.2, 40))
 def test_equals_umeyama(noise, degrees, scale):
     points = turned(POINTS + noise, degrees, scale, (100, -30))
-    np.testing.assert_allclose(similarity_transform(points[None], POINTS)[0], umeyama(points, POINTS), rtol=1e-9, atol=1e-9)
+    ours = similarity_transform(points[None], POINTS)[0]
+    np.testing.assert_allclose(ours, umeyama(points, POINTS), rtol=1e-9, atol=1e-9)
 
 
 @given(degrees=st.floats(-180, 180), scale=st.floats(0.05, 50), x=st.floats(-500, 500), y=st.floats(-500, 500))
@@ -119,7 +120,7 @@ def test_landmarks_on_the_template_copy_the_image():
     np.testing.assert_array_equal(align(image, POINTS[None])[0], image)
     shifted = np.zeros((300, 300, 3), np.uint8)
     shifted[60:172, 90:202] = image
-    np.testing.assert_array_equal(align(shifted, (POINTS + [90, 60])[None])[0], image)
+    np.testing.assert_array_equal(align(shifted, (POINTS + np.array([90, 60]))[None])[0], image)
 
 
 @pytest.mark.parametrize("size", [56, 224, 160])

@@ -14,8 +14,8 @@ CLASSES = [getattr(errors, name) for name in errors.__all__ if isinstance(getatt
 def test_all_descend_from_visavis_error():
     assert errors.VisavisError in CLASSES
     assert all(issubclass(kind, errors.VisavisError) for kind in CLASSES)
-    defined = {name for name, value in vars(errors).items() if isinstance(value, type) and value.__module__ == errors.__name__}
-    assert defined == {kind.__name__ for kind in CLASSES}
+    classes = [value for value in vars(errors).values() if isinstance(value, type)]
+    assert {kind for kind in classes if kind.__module__ == errors.__name__} == set(CLASSES)
 
 
 @pytest.mark.parametrize("kind", CLASSES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -168,7 +169,7 @@ class TestFacesJoin:
     def test_cutting_and_joining_gives_the_same(self, cuts, full):
         faces = some_faces(9, full=full)
         edges = [0, *sorted(cuts), 9]
-        assert_same(Faces.concat([faces[a:b] for a, b in zip(edges, edges[1:], strict=False)]), faces)
+        assert_same(Faces.concat([faces[a:b] for a, b in pairwise(edges)]), faces)
 
     def test_nothing_and_empties(self):
         assert len(Faces.concat([])) == 0
@@ -285,25 +286,26 @@ class TestEmbeddings:
         Embeddings(vectors.astype(np.float16), "m")
 
 
-class TestCandidates:
-    columns = {
-        "subjects": (("ada", "bob"), ("bob",), ()),
-        "similarities": np.array([[0.9, 0.2], [0.3, -1], [-1, -1]]),
-        "counts": [1, 0, 0],
-        "threshold": 0.5,
-        "fmr": 1e-4,
-        "fpir": 0.01,
-        "model": "toy",
-    }
+CANDIDATES = {
+    "subjects": (("ada", "bob"), ("bob",), ()),
+    "similarities": np.array([[0.9, 0.2], [0.3, -1], [-1, -1]]),
+    "counts": [1, 0, 0],
+    "threshold": 0.5,
+    "fmr": 1e-4,
+    "fpir": 0.01,
+    "model": "toy",
+}
 
+
+class TestCandidates:
     def test_best_is_known_or_none(self):
-        found = Candidates(**self.columns)
+        found = Candidates(**CANDIDATES)
         assert found.best == ("ada", None, None)
         assert len(found) == 3
 
     def test_to_dict_is_strict_json(self):
         rates = np.array([[1e-6, 0.2], [0.1, np.nan], [np.nan, np.nan]])
-        rows = json.loads(json.dumps(Candidates(**self.columns, fmr_at_similarity=rates).to_dict(), allow_nan=False))
+        rows = json.loads(json.dumps(Candidates(**CANDIDATES, fmr_at_similarity=rates).to_dict(), allow_nan=False))
         assert rows[0]["subject"] == "ada"
         assert rows[0]["candidates"][0] == {
             "subject": "ada", "similarity": 0.9, "match": True, "fmr_at_similarity": 1e-6,
@@ -329,7 +331,7 @@ class TestCandidates:
     )
     def test_refuse(self, columns, message):
         with pytest.raises(InputError, match=message):
-            Candidates(**{**self.columns, **columns})
+            Candidates(**{**CANDIDATES, **columns})
 
 
 def test_verification_to_dict_is_json():

@@ -37,7 +37,7 @@ _LATE = {
     "verify": "visavis.pipeline",
 }
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     *(name for name in _errors.__all__ if name[0].isupper()),
     "Analysis",
     "Analyzer",

@@ -115,7 +115,9 @@ class Embeddings:
             lengths = np.linalg.norm(vectors, axis=1)
             worst = float(np.abs(lengths - 1).max())
             if worst > _UNIT_TOLERANCE:
-                raise InputError(f"vectors must have length 1, but one is off by {worst:.3g}; use Embeddings.normalized")
+                raise InputError(
+                    f"vectors must have length 1, but one is off by {worst:.3g}; use Embeddings.normalized"
+                )
         if not self.model:
             raise InputError("model must name the recognizer the vectors came from")
         object.__setattr__(self, "vectors", vectors)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -50,12 +52,18 @@ def test_the_views_of_each_scale_cover_the_image(height, width, min_face):
         for cuts, length in ((rows, height), (columns, width)):
             assert cuts[0][0] == 0
             assert cuts[-1][1] == length
-            for (_, end), (start, _) in zip(cuts, cuts[1:], strict=False):
+            for (_, end), (start, _) in pairwise(cuts):
                 assert (end - start) * plan[0].scale >= yunet._OVERLAP - 2 * plan[0].scale
 
 
 @settings(max_examples=100)
-@given(height=sides, width=sides, min_face=smallest, where=st.tuples(st.floats(0, 1), st.floats(0, 1)), size=st.floats(0, 1))
+@given(
+    height=sides,
+    width=sides,
+    min_face=smallest,
+    where=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    size=st.floats(0, 1),
+)
 def test_every_face_lies_whole_in_a_view_that_shows_it_well(height, width, min_face, where, size):
     """From min_face to the largest that fits, there is a view with 28 to 640 px of it, uncut."""
     assume(height * width <= 10**8)
@@ -101,7 +109,7 @@ def test_fewer_pixels_where_only_larger_faces_matter(min_face):
 def test_each_scale_hands_over_to_the_next():
     for longest in np.geomspace(641, 65_535, 40).astype(int):
         scales = sorted(by_scale(views(100, int(longest))))
-        ratios = [b / a for a, b in zip(scales, scales[1:], strict=False)]
+        ratios = [b / a for a, b in pairwise(scales)]
         assert all(1 < ratio <= yunet._SCALE_STEP * (1 + 1e-9) for ratio in ratios)
         assert scales[0] * longest == pytest.approx(640)
         assert scales[-1] == pytest.approx(1.4)

@@ -52,6 +52,11 @@ def match(found, boxes):
     return found[overlap.argmax(axis=1)]
 
 
+def moved(places, dx, dy):
+    """Return boxes or landmarks, shifted."""
+    return places + np.resize([dx, dy], places.shape[-1])
+
+
 class TestLikeOpenCV:
     @pytest.mark.parametrize("shape", [(250, 250), (256, 256), (199, 333), (640, 480), (97, 64)])
     def test_on_photos_of_one_view(self, detector, store, lfw_images, shape):
@@ -101,8 +106,8 @@ class TestCoordinates:
         photo, found = portraits[1]
         scene = np.zeros((320, 320, 3), np.uint8)
         scene[dy : dy + 250, dx : dx + 250] = photo
-        ours = match(detector.detect([scene])[0], found.boxes + [dx, dy, dx, dy])
-        np.testing.assert_allclose(ours.landmarks, found.landmarks + [dx, dy], atol=6)
+        ours = match(detector.detect([scene])[0], moved(found.boxes, dx, dy))
+        np.testing.assert_allclose(ours.landmarks, moved(found.landmarks, dx, dy), atol=6)
 
     def test_boxes_end_at_the_image(self, detector, portraits):
         photo, found = portraits[2]
@@ -127,7 +132,7 @@ class TestShapes:
     def test_a_long_strip_of_faces(self, detector, portraits):
         photos = [portraits[i % len(portraits)] for i in range(24)]
         strip = np.concatenate([photo for photo, _ in photos], axis=1)
-        expected = np.concatenate([found.boxes + [250 * i, 0, 250 * i, 0] for i, (_, found) in enumerate(photos)])
+        expected = np.concatenate([moved(found.boxes, 250 * i, 0) for i, (_, found) in enumerate(photos)])
         (faces,) = detector.detect([strip])
         match(faces, expected)
         assert len(faces) <= len(expected) + 2
@@ -212,7 +217,7 @@ class TestScales:
             scene = np.full((1700, 1800, 3), 120, np.uint8)
             scene[y : y + side, x : x + side] = resize(photo, side, side)
             (faces,) = detector.detect([scene])
-            assert len(match(faces, found.boxes * zoom + [x, y, x, y])) == len(faces) == 1
+            assert len(match(faces, moved(found.boxes * zoom, x, y))) == len(faces) == 1
 
     def test_min_face_of_the_caller(self, make, portraits):
         scene, boxes = compose(portraits, 12, (400, 500), 12)
@@ -242,8 +247,8 @@ class TestNoFace:
         yield "gray noise", np.repeat(rng.integers(0, 256, (700, 900, 1), dtype=np.uint8), 3, axis=2)
         yield "coarse noise", resize(rng.integers(0, 256, (70, 90, 3), dtype=np.uint8), 900, 700)
         yield "gradient", np.repeat(np.broadcast_to(gradient, (700, 1000))[..., None], 3, axis=2)
-        yield "stripes", np.broadcast_to((np.arange(900) // 20 % 2 * 255).astype(np.uint8)[None, :, None], (700, 900, 3))
-        yield "checkers", ((np.indices((700, 900)) // 40).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, axis=2)
+        yield "stripes", np.broadcast_to(np.uint8(np.arange(900) // 20 % 2 * 255)[None, :, None], (700, 900, 3))
+        yield "checkers", np.uint8((np.indices((700, 900)) // 40).sum(0) % 2 * 255)[..., None].repeat(3, axis=2)
 
     def test_no_false_alarm(self, detector):
         for name, image in self.grounds():

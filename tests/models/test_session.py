@@ -92,7 +92,8 @@ def save_identity(path, shape):
     node = helper.make_node("Mul", ["x", "one"], ["y"])
     one = numpy_helper.from_array(np.float32([1]), "one")
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy")
-    model = helper.make_model(helper.make_graph([node], "g", [x], [y], [one]), opset_imports=[helper.make_opsetid("", 17)])
+    graph = helper.make_graph([node], "g", [x], [y], [one])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
     onnx.save(model, path)
 
@@ -173,7 +174,9 @@ class TestRefused:
             open_one("yunet").run(np.zeros((1, 64, 65, 3), np.uint8))
 
     @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-    @pytest.mark.parametrize("content", [None, b"", b"not a model", b"\x08\x07" + b"\xff" * 5000], ids=["missing", "empty", "text", "torn"])
+    @pytest.mark.parametrize(
+        "content", [None, b"", b"not a model", b"\x08\x07" + b"\xff" * 5000], ids=["missing", "empty", "text", "torn"]
+    )
     def test_a_file_that_is_no_model(self, tmp_path, engine, content):
         path = tmp_path / "bad.onnx"
         if content is not None:
@@ -261,7 +264,7 @@ class TestChoosing:
             open_session(tmp_path / "x.onnx", InputSpec((8, 8)), EngineOptions(engine))
 
     def test_a_device_that_the_build_lacks(self, tmp_path):
-        with pytest.raises(EngineError, match="has no DmlExecutionProvider; it has .*CPUExecutionProvider"):
+        with pytest.raises(EngineError, match=r"has no DmlExecutionProvider; it has .*CPUExecutionProvider"):
             open_session(tmp_path / "x.onnx", InputSpec((8, 8)), EngineOptions("onnxruntime", "directml"))
 
 

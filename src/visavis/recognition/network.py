@@ -66,12 +66,13 @@ class NetworkRecognizer:
         vectors = self._vectors(crops)
         if self._flip:
             vectors = vectors + self._vectors(np.ascontiguousarray(crops[:, :, ::-1]))
-        if not np.isfinite(vectors).all():
-            raise ModelError(f"{self.model} returned NaN or infinity; check its mean and scale")
+        if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
+            raise ModelError(f"{self.model} returned NaN, infinity or only zeros; check its mean and scale")
         return Embeddings.normalized(vectors, self.model)
 
     def _vectors(self, crops: Image) -> FloatArray:
-        (output,) = self._session.run(crops).values()
-        if output.ndim != 2 or len(output) != len(crops):
-            raise ModelError(f"{self.model} must return one vector a crop, not shape {output.shape}")
-        return output
+        outputs = list(self._session.run(crops).values())
+        if len(outputs) != 1 or outputs[0].ndim != 2 or len(outputs[0]) != len(crops):
+            shapes = ", ".join(str(output.shape) for output in outputs)
+            raise ModelError(f"{self.model} must return one vector a crop, not {shapes}")
+        return outputs[0]

@@ -1,4 +1,4 @@
-"""Files that are no gallery, can't be written, are newer or damaged, and a disk that fills up: clear errors, no harm."""
+"""Files that are no gallery, read-only, newer or damaged, and a disk that fills up: clear errors, no harm."""
 
 from __future__ import annotations
 
@@ -127,9 +127,14 @@ def test_damage_is_reported(path, person) -> None:
     data = bytearray(path.read_bytes())
     data[3 * 8192 :] = os.urandom(len(data) - 3 * 8192)
     path.write_bytes(data)
-    with pytest.raises((NotAGallery, GalleryError), match=r"people\.db"), open_gallery(path) as gallery:
+    with pytest.raises(GalleryError, match=r"people\.db"):
+        read_all(path, person(1))
+
+
+def read_all(path: Path, probe: Embeddings) -> None:
+    with open_gallery(path) as gallery:
         gallery.list()
-        gallery.identify(person(1), threshold=0.5)
+        gallery.identify(probe, threshold=0.5)
 
 
 @pytest.mark.parametrize("blob", [b"", b"12345", np.full(128, np.nan, "<f4").tobytes()])
@@ -158,9 +163,9 @@ READ_BUT_NOT_WRITE = """
     probe = Embeddings(np.eye(128, dtype=np.float32)[:1], "m")
     with open_gallery(sys.argv[1]) as gallery:
         assert gallery.identify(probe, threshold=0.5).best == ("ada",), gallery.list()
-        for change in (lambda: gallery.enroll("bob", probe), lambda: gallery.erase("ada"), lambda: gallery.remove("ada")):
+        for change in (gallery.enroll, gallery.rename, gallery.remove, gallery.erase):
             try:
-                change()
+                change(*{"enroll": ("bob", probe), "rename": ("ada", "bob")}.get(change.__name__, ("ada",)))
             except StorageError as error:
                 assert "read-only" in str(error), error
             else:
@@ -247,7 +252,7 @@ def test_a_full_disk_loses_nothing(small_disk, person) -> None:
     path = small_disk / "people.db"
     acknowledged = []
     with open_gallery(path) as gallery:
-        with pytest.raises(StorageError, match="full"):
+        with pytest.raises(StorageError, match="full"):  # noqa: PT012 (which of them fails is not known before)
             for i in range(10_000):
                 gallery.enroll(f"p{i}", person(i, 10))
                 acknowledged.append(f"p{i}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zipfile
 
 import cv2
@@ -10,13 +11,12 @@ import pytest
 
 from visavis.analysis.quality import QualityGate
 from visavis.errors import ImageError, InputError, ModelMismatch, NoFaceFound, QualityRefused, SeveralFacesFound
-from visavis.gallery import open_gallery
 from visavis.gallery import crops as kept
+from visavis.gallery import open_gallery
 from visavis.gallery.crops import MAX_SIDE, cut
 from visavis.image import load_image
 from visavis.pipeline import Analyzer
 from visavis.types import Image
-
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +102,8 @@ def test_several_faces_are_refused_unless_forced(people, faces_of) -> None:
 def test_refusals_say_which_check_and_by_how_much(people, faces_of) -> None:
     photo = load_image(next(iter(faces_of.values()))[0])
     gate = people.gate
-    with pytest.raises(QualityRefused, match=rf"too small: \d+ px between the eyes, at least {gate.min_eye_distance_px:.0f} needed"):
+    needed = f"at least {gate.min_eye_distance_px:.0f} needed"
+    with pytest.raises(QualityRefused, match=rf"too small: \d+ px between the eyes, {needed}"):
         people.enroll("ada", cv2.resize(photo, None, fx=0.3, fy=0.3, interpolation=cv2.INTER_AREA))
     with pytest.raises(QualityRefused, match=r"blurred: sharpness [\d.e-]+, at least"):
         people.enroll("ada", cv2.GaussianBlur(photo, (0, 0), 6))
@@ -113,9 +114,9 @@ def test_refusals_say_which_check_and_by_how_much(people, faces_of) -> None:
 
 def test_a_gate_of_ones_own(path, analyzer, faces_of) -> None:
     photo = next(iter(faces_of.values()))[0]
-    with open_gallery(path, analyzer=analyzer, gate=QualityGate(min_eye_distance_px=400)) as strict:
-        with pytest.raises(QualityRefused, match="at least 400 needed"):
-            strict.enroll("ada", photo)
+    strict = open_gallery(path, analyzer=analyzer, gate=QualityGate(min_eye_distance_px=400))
+    with strict, pytest.raises(QualityRefused, match="at least 400 needed"):
+        strict.enroll("ada", photo)
 
 
 def test_the_same_photo_under_another_name_is_told(people, faces_of) -> None:
@@ -204,22 +205,24 @@ def test_the_default_analyzer_is_made_when_the_first_photo_comes(path, faces_of,
 
 def test_what_erasing_leaves_of_photos(people, faces_of, home) -> None:
     """Crops, vectors and quality of a real enrollment, among others."""
+    started = time.time()
     photos = list(faces_of.items())[:4]
     for name, files in photos:
         people.enroll(name, files, keep_crops=True, force=True)
-    name = photos[1][0]
+    name = photos[0][0]
+    assert not [other for other, _ in photos[1:] if name in other]
     raw = people._database.raw
     mine = "FROM subjects s JOIN {0} t ON t.subject = s.id WHERE s.name = ?"
     blobs = [row[0] for row in raw.execute("SELECT vector " + mine.format("templates"), (name,))]
     blobs += [row[0] for row in raw.execute("SELECT png " + mine.format("crops"), (name,))]
     texts = [row[0].encode() for row in raw.execute("SELECT landmarks " + mine.format("crops"), (name,))]
     wanted = [name.encode(), *texts]
-    wanted += [blob[i : i + 12] for blob in blobs for i in np.linspace(100, len(blob) - 12, 20).astype(int)]
-    people.identify(photos[1][1][0])
+    wanted += [blob[i : i + 12] for blob in blobs for i in np.linspace(100, len(blob) - 40, 20).astype(int)]
+    people.identify(photos[0][1][0])
     people.erase(name)
     folder = people._database.path.parent
     for file in [*folder.rglob("*"), *home.rglob("*")]:
-        if file.is_file():
+        if file.is_file() and file.stat().st_mtime > started - 5:  # the models' own files are large, and older
             data = file.read_bytes()
             assert not [piece for piece in wanted if piece in data], file
     assert len(people) == 3

@@ -29,7 +29,8 @@ def full(gallery, person) -> Gallery:
         for name, number in (("ada", 1), ("张伟", 2)):
             crop = Crop(PNG + bytes([number]) * 100, np.full((5, 2), number, np.float32))
             template = NewTemplate(person(number, take=8).vectors[0], {"sharpness": 0.25, "yaw_deg": -3.5}, crop)
-            insert_templates(connection, collection, require_subject(connection, collection, name).id, "test-model", [template])
+            owner = require_subject(connection, collection, name).id
+            insert_templates(connection, collection, owner, "test-model", [template])
     return gallery
 
 
@@ -41,11 +42,13 @@ def everything(gallery: Gallery) -> list[object]:
     raw = gallery._database.raw
     subjects = [gallery.show(subject.name) for subject in gallery.list()]
     told = [
-        (s.name, s.external_id, s.metadata, s.created, [(t.model, t.created, t.quality, t.has_crop) for t in s.templates])
+        (s.name, s.external_id, s.metadata, s.created, [(t.model, t.created, t.quality, t.has_crop) for t in made])
         for s in subjects
+        for made in [s.templates]
     ]
-    vectors = raw.execute("SELECT s.name, t.model, t.vector FROM templates t JOIN subjects s ON s.id = t.subject").fetchall()
-    pictures = raw.execute("SELECT s.name, c.png, c.landmarks FROM crops c JOIN subjects s ON s.id = c.subject").fetchall()
+    owner = "JOIN subjects s ON s.id = t.subject"
+    vectors = raw.execute(f"SELECT s.name, t.model, t.vector FROM templates t {owner}").fetchall()
+    pictures = raw.execute(f"SELECT s.name, t.png, t.landmarks FROM crops t {owner}").fetchall()
     return [told, sorted(vectors), sorted(pictures)]
 
 
@@ -73,7 +76,10 @@ def test_the_format_is_as_documented(full, tmp_path) -> None:
         subjects = [json.loads(line) for line in archive.read("subjects.jsonl").splitlines()]
         templates = [json.loads(line) for line in archive.read("templates.jsonl").splitlines()]
         crops = [json.loads(line) for line in archive.read("crops.jsonl").splitlines()]
-        arrays = {m["model"]: np.load(io.BytesIO(archive.read(m["vectors"])), allow_pickle=False) for m in manifest["models"]}
+        arrays = {
+            entry["model"]: np.load(io.BytesIO(archive.read(entry["vectors"])), allow_pickle=False)
+            for entry in manifest["models"]
+        }
         assert [s["name"] for s in subjects] == ["ada", "张伟"]
         assert subjects[0]["external_id"] == "x-1"
         assert {name: array.shape for name, array in arrays.items()} == {"other": (1, 64), "test-model": (7, 128)}
@@ -185,7 +191,7 @@ HOSTILE: dict[str, Callable[[dict[str, bytes]], object]] = {
     "a crop that isn't": edit("templates.jsonl", b'"crop":1', b'"crop":5'),
     "a crop of two people": edit("templates.jsonl", b'"crop":1', b'"crop":0'),
     "quality no numbers": edit("templates.jsonl", b"0.25", b'"sharp"'),
-    "too many templates": lambda m: m.update({"templates.jsonl": m["templates.jsonl"] + m["templates.jsonl"].splitlines(True)[0]}),
+    "too many templates": lambda m: m.update({"templates.jsonl": m["templates.jsonl"] * 2}),
     "landmarks infinite": edit("crops.jsonl", b"2.0", b"1e999"),
     "landmarks missing": edit("crops.jsonl", b"[2.0,2.0],", b""),
     "not a picture": put("crops/0.png", b"GIF89a" + bytes(100)),
@@ -198,7 +204,7 @@ HOSTILE: dict[str, Callable[[dict[str, bytes]], object]] = {
     "vectors in columns": put("vectors/1.npy", npy(np.asfortranarray(np.eye(7, 128, dtype="<f4")))),
     "vectors noise": put("vectors/1.npy", os.urandom(4000)),
     "a header that runs code": put(
-        "vectors/1.npy", b"\x93NUMPY\x01\x00" + (78).to_bytes(2, "little") + b"__import__('os').system('touch /tmp/owned')".ljust(77) + b"\n"
+        "vectors/1.npy", b"\x93NUMPY\x01\x00\x4e\x00" + b"__import__('os').abort()".ljust(77) + b"\n"
     ),
 }
 

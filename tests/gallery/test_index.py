@@ -121,9 +121,11 @@ def test_a_pass_that_breaks_its_bound_is_not_used(monkeypatch: pytest.MonkeyPatc
     rng = np.random.default_rng(6)
     index = filled(unit(rng, 500, 64), np.arange(500), codes=True)
     true_scores = EightBitPass.scores
-    monkeypatch.setattr(
-        EightBitPass, "scores", lambda self, probes: (np.minimum(true_scores(self, probes)[0], 0.2), np.full(len(probes), 0.01))
-    )
+
+    def saturated(self: EightBitPass, probes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.minimum(true_scores(self, probes)[0], 0.2), np.full(len(probes), 0.01)
+
+    monkeypatch.setattr(EightBitPass, "scores", saturated)
     assert not index.make_codes()
     assert_exact(index, unit(rng, 3, 64), 5)
 
@@ -152,7 +154,8 @@ def test_any_history_of_additions_and_removals(data: st.DataObject) -> None:
         if action == "add":
             count = data.draw(st.integers(1, 400))
             spread = data.draw(st.sampled_from([1e-7, 1e-3, 1.0]))
-            vectors = renormalized(centers[rng.integers(0, 4, count)] + spread * rng.standard_normal((count, dimension)))
+            around = centers[rng.integers(0, 4, count)]
+            vectors = renormalized(around + spread * rng.standard_normal((count, dimension)))
             owners = rng.integers(0, data.draw(st.integers(1, 50)), count)
             ids = np.arange(next_id, next_id + count)
             next_id += count

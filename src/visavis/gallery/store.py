@@ -201,8 +201,9 @@ def read_vectors(
     cursor = raw.execute(wanted, (collection, model, after))
     while rows := cursor.fetchmany(_BATCH):
         ids, owners, blobs = (list(column) for column in zip(*rows, strict=True))
-        size = len(blobs[0])
-        if not size or size % 4 or any(len(blob) != size for blob in blobs):
+        sizes = set(map(len, blobs))
+        size = sizes.pop()
+        if not size or size % 4 or sizes:
             raise NotAGallery(f"templates {ids[0]} to {ids[-1]} of {model!r} are damaged; restore the gallery")
         vectors = np.frombuffer(b"".join(blobs), "<f4").reshape(len(rows), size // 4)
         if not np.isfinite(vectors).all():

@@ -7,18 +7,17 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 from sqlalchemy import func, select, update
 
 from visavis.analysis.quality import QualityGate
-from visavis.errors import GalleryError, InputError, ModelMismatch, SubjectExists, VisavisError
-from visavis.gallery import erasure, portable, remaking, store
+from visavis.errors import GalleryError, InputError, SubjectExists, VisavisError
+from visavis.gallery import erasure, identification, portable, remaking, store
 from visavis.gallery.database import Database
 from visavis.gallery.enrollment import FaceAnalyzer, probe_of, samples_of
 from visavis.gallery.records import Enrollment, Subject, checked_metadata, checked_name, micros_now
 from visavis.gallery.schema import collections, subjects
 from visavis.models.cards import Calibration
-from visavis.recognition.compare import DEFAULT_FPIR, OperatingPoint, fmr_at, operating_point
+from visavis.recognition.compare import DEFAULT_FPIR, operating_point
 from visavis.types import Candidates, Embeddings
 
 __all__ = ["Gallery", "open_gallery"]
@@ -123,7 +122,6 @@ class Gallery:
         return Enrollment(name, row is None, len(samples.templates), model, warnings, quality)
 
     def _resemblances(self, name: str, embeddings: Embeddings) -> tuple[str, ...]:
-        """Say whom of the others the new templates look like, at the threshold `identify` would use."""
         calibration = self._calibration(embeddings.model)
         if calibration is None:
             return ()
@@ -131,19 +129,7 @@ class Gallery:
             index = self._indexes.get(connection, embeddings.model)
             if index is None or not len(index):
                 return ()
-            ids, similarities = index.search(embeddings.vectors, 2)
-            names = store.names_of(connection, ids.ravel().tolist())
-        point = operating_point(calibration, fmr=max(1e-4, float(calibration.fmr[-1])))
-        closest: dict[str, float] = {}
-        for row, scores in zip(ids.tolist(), similarities.tolist(), strict=True):
-            for other, score in zip((names[i] for i in row), scores, strict=True):
-                if other != name and score >= max(point.threshold, closest.get(other, -1.0)):
-                    closest[other] = score
-        return tuple(
-            f"looks like {other!r} (similarity {score:.2f}, FMR {float(fmr_at(calibration, score)):.0e} or less); "
-            "the same person under two names?"
-            for other, score in closest.items()
-        )
+            return identification.resemblances(connection, index, name, embeddings, calibration)
 
     # ---- identifying
     # -----------------------------------------------------------------------------------------
@@ -193,25 +179,12 @@ class Gallery:
             index = self._indexes.get(connection, embeddings.model)
             if index is None or not len(index):
                 collection = store.collection_id(connection, self.collection)
-                _refuse_other_models(embeddings.model, store.model_counts(connection, collection))
+                identification.refuse_other_models(embeddings.model, store.model_counts(connection, collection))
             searched = 0 if index is None else len(index)
             point = operating_point(
-                calibration, fmr=fmr, fpir=fpir, threshold=threshold, templates=searched,
-                model=embeddings.model
+                calibration, fmr=fmr, fpir=fpir, threshold=threshold, templates=searched, model=embeddings.model
             )
-            if index is None or not len(embeddings):
-                ids, similarities = np.empty((len(embeddings), 0), np.int64), np.empty((len(embeddings), 0))
-            else:
-                ids, similarities = index.search(embeddings.vectors, top)
-            names = store.names_of(connection, ids.ravel().tolist())
-        return _candidates(
-            tuple(tuple(names[i] for i in row) for row in ids.tolist()),
-            similarities,
-            point,
-            calibration,
-            embeddings,
-            faces,
-        )
+            return identification.candidates(connection, index, embeddings, faces, top, point, calibration)
 
     # ---- looking and changing
     # --------------------------------------------------------------------------------
@@ -389,46 +362,8 @@ class Gallery:
         if self._analyzer is not None and self._analyzer.model == model:
             return self._analyzer.calibration
         if model not in self._calibrations:
-            self._calibrations[model] = _calibration(model)
+            self._calibrations[model] = identification.calibration_of(model)
         return self._calibrations[model]
-
-
-def _calibration(model: str) -> Calibration | None:
-    from visavis.models.store import Store
-
-    try:
-        return Store().card(model.partition("+")[0]).calibrations.get(model)
-    except VisavisError:  # embeddings of a model that visavis doesn't know
-        return None
-
-
-def _refuse_other_models(model: str, held: Mapping[str, int]) -> None:
-    if held:
-        raise ModelMismatch(
-            f"the gallery holds templates of {', '.join(sorted(held))}, none of {model!r}; identify with that model, "
-            "enroll with this one, or remake the templates from kept crops"
-        )
-
-
-def _candidates(
-    names: tuple[tuple[str, ...], ...],
-    similarities: np.ndarray[Any, np.dtype[np.float64]],
-    point: OperatingPoint,
-    calibration: Calibration | None,
-    embeddings: Embeddings,
-    faces: Any,
-) -> Candidates:
-    return Candidates(
-        subjects=names,
-        similarities=np.clip(similarities, -1, 1).astype(np.float32),
-        counts=(similarities >= point.threshold).sum(axis=1),
-        threshold=point.threshold,
-        fmr=point.fmr,
-        fpir=point.fpir,
-        model=embeddings.model,
-        fmr_at_similarity=None if calibration is None else fmr_at(calibration, similarities),
-        faces=faces,
-    )
 
 
 def open_gallery(

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -94,7 +95,7 @@ def measure() -> dict[str, object]:
         for engine, precision in [("openvino", p) for p in precisions] + [("onnxruntime", "f32")]:
             options = EngineOptions(engine, "cpu", precision, 1)
             session = open_session(path, card.input, options, batches=(batch,) if name == "sface" else None)
-            contenders[f"{engine} {precision}"] = lambda session=session: session.run(images)
+            contenders[f"{engine} {precision}"] = partial(session.run, images)
         net = cv2.dnn.readNetFromONNX(str(path))
         outputs = net.getUnconnectedOutLayersNames()
 

@@ -190,7 +190,7 @@ def _output(script: str, *arguments: str) -> str:
         text=True,
         check=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=pin if os.name == "posix" else None,  # noqa: PLW1509  (no threads here)
+        preexec_fn=pin if os.name == "posix" else None,
     )
     return done.stdout.strip()
 

@@ -33,7 +33,7 @@ NAME, EXTERNAL, SECRET = "Ermintrude Quux-Zappa", "badge-77120345", "allergic to
 METADATA = {"note": SECRET, "größe": 183.25}
 
 
-def windows(data: bytes, count: int = 12, size: int = 10) -> list[bytes]:
+def windows(data: bytes, count: int = 4, size: int = 10) -> list[bytes]:
     """Return pieces of some bytes, spread over all of them."""
     return [data[i : i + size] for i in np.linspace(0, len(data) - size, count).astype(int)]
 

@@ -42,6 +42,7 @@ test-slow: $(VENV)/.installed-test
 
 check: $(VENV)/.installed-check
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

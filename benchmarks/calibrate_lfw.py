@@ -34,9 +34,7 @@ ERRORS = Path(__file__).with_name("lfw_label_errors.toml")
 class Pairs:
     """All pairs of photos, less those whose label is known to be wrong."""
 
-    def __init__(
-        self, photos: list[str], people: list[str], errors: dict[str, list[dict[str, object]]]
-    ) -> None:
+    def __init__(self, photos: list[str], people: list[str], errors: dict[str, list[dict[str, object]]]) -> None:
         names, self.person = np.unique(people, return_inverse=True)
         self.subjects = len(names)
         number = {name: i for i, name in enumerate(names)}
@@ -44,9 +42,7 @@ class Pairs:
         first, second = np.triu_indices(len(photos), 1)
         self.mated = self.person[first] == self.person[second]
         dropped = np.zeros(len(photos), bool)
-        dropped[
-            [where[str(row["photo"])] for row in errors.get("wrong_photo", []) if row["photo"] in where]
-        ] = True
+        dropped[[where[str(row["photo"])] for row in errors.get("wrong_photo", []) if row["photo"] in where]] = True
         keep = ~(dropped[first] | dropped[second])
         for row in errors.get("same_person", []):
             a, b = (number.get(name, -1) for name in row["names"])  # type: ignore[attr-defined]
@@ -84,9 +80,7 @@ def intervals(pairs: Pairs, similarity: np.ndarray, at: np.ndarray) -> tuple[np.
     rng = np.random.default_rng(2026)
     rates = []
     for _ in range(REPEATS):
-        weight = rng.multinomial(pairs.subjects, np.full(pairs.subjects, 1 / pairs.subjects)).astype(
-            np.float64
-        )
+        weight = rng.multinomial(pairs.subjects, np.full(pairs.subjects, 1 / pairs.subjects)).astype(np.float64)
         counts = np.bincount(level, weights=weight[a] * weight[b], minlength=len(at) + 1)
         rates.append(counts[::-1].cumsum()[::-1][1:] / counts.sum())
     low, high = np.percentile(rates, [2.5, 97.5], axis=0)
@@ -99,9 +93,7 @@ def report(title: str, pairs: Pairs, vectors: np.ndarray, *, bootstrap: bool = T
     nonmated, mated = similarity[~pairs.mated], similarity[pairs.mated]
     at = thresholds(nonmated)
     low, high = intervals(pairs, similarity, at) if bootstrap else (np.zeros(len(at)),) * 2
-    print(
-        f"\n### {title}: {len(mated):,} mated, {len(nonmated):,} non-mated pairs of {pairs.subjects:,} people\n"
-    )
+    print(f"\n### {title}: {len(mated):,} mated, {len(nonmated):,} non-mated pairs of {pairs.subjects:,} people\n")
     print("| FMR | threshold | 95 % interval of the FMR | FNMR | FNMR, mean of people |\n|---:|---:|---|---:|---:|")
     person = pairs.person[pairs.first[pairs.mated]]
     count = np.bincount(person, minlength=pairs.subjects)
@@ -116,9 +108,7 @@ def report(title: str, pairs: Pairs, vectors: np.ndarray, *, bootstrap: bool = T
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     lfw = Lfw.open()
@@ -136,15 +126,11 @@ def main() -> None:
         print(f"10-fold accuracy on the 3,000 pairs: {accuracy.mean():.3%}, standard error {error:.3%}")
         photos = [names[i] for i in kept]
         people = [owners[i] for i in kept]
-        report(
-            f"{found.model}, labels as they are", Pairs(photos, people, {}), found.vectors, bootstrap=False
-        )
+        report(f"{found.model}, labels as they are", Pairs(photos, people, {}), found.vectors, bootstrap=False)
         pairs = Pairs(photos, people, known)
         points = report(f"{found.model}, label errors left out", pairs, found.vectors)
         lines.append(f'\n[sface."{found.model}"]\ndata = "lfw-dev (half of LFW, label errors left out)"\n')
-        lines.append(
-            f"mated_pairs = {int(pairs.mated.sum())}\nnonmated_pairs = {int((~pairs.mated).sum())}\n"
-        )
+        lines.append(f"mated_pairs = {int(pairs.mated.sum())}\nnonmated_pairs = {int((~pairs.mated).sum())}\n")
         lines.append("points = [\n" + "".join(f"    {point},\n" for point in points) + "]\n")
     if options.write:
         target = ROOT / "src" / "visavis" / "models" / "calibrations.toml"

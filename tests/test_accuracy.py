@@ -84,9 +84,7 @@ def test_as_accurate_as_opencv(
     assert theirs == pytest.approx(0.994, abs=0.002)  # else it isn't OpenCV's pipeline that was measured
 
 
-def test_bf16_is_as_accurate_as_f32(
-    bench: lfw_bench.Lfw, paired: np.ndarray, f32: np.ndarray, home: Path
-) -> None:
+def test_bf16_is_as_accurate_as_f32(bench: lfw_bench.Lfw, paired: np.ndarray, f32: np.ndarray, home: Path) -> None:
     from visavis.models.session import import_openvino
 
     if "BF16" not in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):

@@ -34,8 +34,11 @@ def turned(points: np.ndarray, degrees: float, scale: float, shift: tuple[float,
     return scale * points @ rotation.T + np.array(shift)
 
 
-@given(noise=hnp.arrays(np.float64, (5, 2), elements=st.floats(-6, 6)), degrees=st.floats(-180, 180),
-       scale=st.floats(0.2, 40))
+@given(
+    noise=hnp.arrays(np.float64, (5, 2), elements=st.floats(-6, 6)),
+    degrees=st.floats(-180, 180),
+    scale=st.floats(0.2, 40),
+)
 def test_equals_umeyama(noise, degrees, scale):
     points = turned(POINTS + noise, degrees, scale, (100, -30))
     ours = similarity_transform(points[None], POINTS)[0]

@@ -136,9 +136,7 @@ def test_a_folder_that_may_not_be_listed_is_reported_by_loading_it(tree: Path) -
     locked.chmod(0)
     root = os.geteuid() == 0
     if root:
-        modes = {
-            p: p.stat().st_mode for p in tree_is_open if p.stat().st_uid == 0 and not p.stat().st_mode & 0o005
-        }
+        modes = {p: p.stat().st_mode for p in tree_is_open if p.stat().st_uid == 0 and not p.stat().st_mode & 0o005}
         for p in modes:
             p.chmod(0o755)
         os.seteuid(65534)

@@ -50,12 +50,7 @@ def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
     head = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", head)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def one_line(error: pytest.ExceptionInfo[BaseException], *words: str) -> None:
@@ -77,9 +72,7 @@ def test_lossless_formats_come_back_exactly(kind: str) -> None:
     np.testing.assert_array_equal(image, photo())
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"), [("WEBP", {"lossless": True}), ("JPEG2000", {"irreversible": False})]
-)
+@pytest.mark.parametrize(("kind", "options"), [("WEBP", {"lossless": True}), ("JPEG2000", {"irreversible": False})])
 def test_other_formats(kind: str, options: dict[str, object]) -> None:
     np.testing.assert_array_equal(load_image(encoded(photo(), kind, **options)), photo())
 
@@ -125,8 +118,7 @@ def test_cmyk_jpeg_with_and_without_adobe_marker() -> None:
     inks = photo() // 2
     cmyk = Pillow.merge(
         "CMYK",
-        [Pillow.fromarray(np.ascontiguousarray(inks[..., i])) for i in range(3)]
-        + [Pillow.new("L", (64, 48), 60)],
+        [Pillow.fromarray(np.ascontiguousarray(inks[..., i])) for i in range(3)] + [Pillow.new("L", (64, 48), 60)],
     )
     plain = encoded(cmyk, "JPEG", quality=100)  # Pillow writes the Adobe marker and inverted ink
     at = plain.index(b"\xff\xee")
@@ -235,9 +227,7 @@ def test_exif_orientation(orientation: int, kind: str) -> None:
     assert image.flags.c_contiguous
     assert image.shape == photo().shape
     assert np.abs(image.astype(int) - photo()).max() <= 3
-    gray = load_image(
-        encoded(stored.convert("L"), kind, exif=exif, **options)
-    )  # decoded by Pillow in any case
+    gray = load_image(encoded(stored.convert("L"), kind, exif=exif, **options))  # decoded by Pillow in any case
     assert gray.shape == photo().shape
 
 
@@ -336,9 +326,7 @@ def test_limits_leave_pillow_as_it_was() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "GIF", "WEBP"])
 def test_pillows_own_bomb_warning_stays_inside(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = encoded(photo(), kind)
-    monkeypatch.setattr(
-        Pillow, "MAX_IMAGE_PIXELS", 48 * 64 - 1
-    )  # it warns above this, and refuses above twice that
+    monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 48 * 64 - 1)  # it warns above this, and refuses above twice that
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert load_image(data).shape == (48, 64, 3)
@@ -482,9 +470,7 @@ def test_postscript_is_never_run() -> None:
 # -- paths --------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["two words.png", "人脸 照片.png", "naïve 'quote\".png", "-dash.png", "UPPER.PNG"]
-)
+@pytest.mark.parametrize("name", ["two words.png", "人脸 照片.png", "naïve 'quote\".png", "-dash.png", "UPPER.PNG"])
 def test_awkward_names(name: str, tmp_path: Path) -> None:
     file = tmp_path / name
     file.write_bytes(encoded(photo(), "PNG"))
@@ -786,9 +772,7 @@ def test_resize_averages_when_it_shrinks() -> None:
     checks[::2, ::2] = 255
     checks[1::2, 1::2] = 255
     assert np.abs(resize(checks, 16, 16).astype(int) - 128).max() <= 1
-    np.testing.assert_allclose(
-        resize(photo(), 32, 24), cv2.resize(photo(), (32, 24), interpolation=cv2.INTER_AREA)
-    )
+    np.testing.assert_allclose(resize(photo(), 32, 24), cv2.resize(photo(), (32, 24), interpolation=cv2.INTER_AREA))
     assert resize(photo(), 640, 480).shape == (480, 640, 3)
     assert resize(photo(), 64, 48) is not None
     with pytest.raises(InputError):

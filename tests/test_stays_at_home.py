@@ -76,7 +76,11 @@ def tree(*folders: Path) -> dict[str, tuple[int, int]]:
 def run_whole_path(tmp_path: Path, clean: dict[str, str], *prefix: str) -> dict:
     done = subprocess.run(
         [*prefix, sys.executable, "-c", WHOLE_PATH, str(tmp_path / "photo.jpg")],
-        env=clean, cwd=tmp_path / "cwd", capture_output=True, text=True, timeout=300,
+        env=clean,
+        cwd=tmp_path / "cwd",
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout.splitlines()[-1])
@@ -131,7 +135,8 @@ def test_the_system_calls_say_the_same(tmp_path, clean, engine):
     ]
     assert children == [], "threads are no children"
     writes = [
-        line for line in lines
+        line
+        for line in lines
         if (re.match(r"open(at)?\(", line) and re.search(r"O_(WRONLY|RDWR|CREAT|TRUNC|APPEND)", line))
         or re.match(r"(creat|mkdir|rename|unlink|symlink|link|truncate|mknod)", line)
     ]

@@ -141,9 +141,7 @@ class TestFacesIndex:
         assert isinstance(chosen, Faces)
         np.testing.assert_array_equal(chosen.boxes, faces.boxes[rows].reshape(-1, 4))
         np.testing.assert_array_equal(chosen.track_ids, rows)
-        np.testing.assert_array_equal(
-            faces.embeddings[index].vectors, faces.embeddings.vectors[np.array(rows, int)]
-        )
+        np.testing.assert_array_equal(faces.embeddings[index].vectors, faces.embeddings.vectors[np.array(rows, int)])
 
     @pytest.mark.parametrize("index", [[True], np.ones(5, bool), np.ones((4, 1), bool), 1.0, [0.5], "0", [[0]], None])
     def test_what_is_no_index(self, index):
@@ -308,7 +306,10 @@ class TestCandidates:
         rows = json.loads(json.dumps(Candidates(**CANDIDATES, fmr_at_similarity=rates).to_dict(), allow_nan=False))
         assert rows[0]["subject"] == "ada"
         assert rows[0]["candidates"][0] == {
-            "subject": "ada", "similarity": 0.9, "match": True, "fmr_at_similarity": 1e-6,
+            "subject": "ada",
+            "similarity": 0.9,
+            "match": True,
+            "fmr_at_similarity": 1e-6,
         }
         assert rows[1] == {
             "subject": None,
@@ -337,5 +338,10 @@ class TestCandidates:
 def test_verification_to_dict_is_json():
     answer = Verification(0.61, 0.45, True, 1e-4, None, "toy")
     assert json.loads(json.dumps(answer.to_dict(), allow_nan=False)) == {
-        "similarity": 0.61, "threshold": 0.45, "match": True, "fmr": 1e-4, "fmr_at_similarity": None, "model": "toy",
+        "similarity": 0.61,
+        "threshold": 0.45,
+        "match": True,
+        "fmr": 1e-4,
+        "fmr_at_similarity": None,
+        "model": "toy",
     }

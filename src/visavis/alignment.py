@@ -75,9 +75,7 @@ def similarity_transform(landmarks: npt.ArrayLike, template: npt.ArrayLike) -> n
     degenerate = spread < 1e-12
     a = np.where(degenerate, 1.0, shared / np.where(degenerate, 1.0, spread))
     b = w_mean - a * z_mean[:, 0]
-    return np.stack(
-        [np.stack([a.real, -a.imag, b.real], axis=-1), np.stack([a.imag, a.real, b.imag], axis=-1)], axis=1
-    )
+    return np.stack([np.stack([a.real, -a.imag, b.real], axis=-1), np.stack([a.imag, a.real, b.imag], axis=-1)], axis=1)
 
 
 def align(image: Image, landmarks: FloatArray, template: str = "arcface-112", size: int | None = None) -> Image:

@@ -466,9 +466,7 @@ class Candidates:
     @property
     def best(self) -> tuple[str | None, ...]:
         """Name of each probe's most similar subject if it reaches the threshold, else None (unknown)."""
-        return tuple(
-            row[0] if count else None for row, count in zip(self.subjects, self.counts.tolist(), strict=True)
-        )
+        return tuple(row[0] if count else None for row, count in zip(self.subjects, self.counts.tolist(), strict=True))
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Return one JSON-ready dict a probe: subject (or None) and the list of its candidates."""

@@ -122,9 +122,7 @@ def test_pictures_stay_out_of_what_is_searched(run: Run, photos: Path, monkeypat
         PictureFolder(Path("probes/x"), ["*/x/*.jpg"])
 
 
-def test_a_pattern_reaches_as_deep_as_it_says(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pattern_reaches_as_deep_as_it_says(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(photos / "probes" / "Al_Sharpton_2.jpg", tmp_path / "a.jpg")
     folder = PictureFolder(Path("out"), ["*.jpg"])

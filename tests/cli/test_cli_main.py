@@ -171,5 +171,3 @@ def test_python_warnings_do_not_leak(outside: Run, photos: Path, people: Path) -
     document = outside("identify", photo, photo, "-g", people, "--fpir", "1e-7", "--json").json
     assert len(document["warnings"]) == 1
     assert document["fpir"] > 1e-7
-
-

@@ -37,7 +37,10 @@ def test_every_view_lies_in_the_image_and_in_memory(height, width, min_face):
         assert view.width * view.scale <= yunet._TILE + view.scale + 1
         assert view.height * view.scale <= yunet._TILE + view.scale + 1
         assert view.inner == (
-            view.x > 0, view.y > 0, view.x + view.width < width, view.y + view.height < height,
+            view.x > 0,
+            view.y > 0,
+            view.x + view.width < width,
+            view.y + view.height < height,
         )
 
 

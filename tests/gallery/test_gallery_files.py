@@ -229,9 +229,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"
     folder.mkdir()
     root = hasattr(os, "getuid") and os.getuid() == 0 and sys.platform == "linux"
-    mounted = root and not subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, check=False
-    ).returncode
+    mounted = (
+        root
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, check=False
+        ).returncode
+    )
     if not mounted:
         if root and os.environ.get("CI") == "true":
             pytest.fail("a small tmpfs can't be mounted, though this is root on Linux")

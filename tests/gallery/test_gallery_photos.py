@@ -226,5 +226,3 @@ def test_what_erasing_leaves_of_photos(people, faces_of, home) -> None:
             data = file.read_bytes()
             assert not [piece for piece in wanted if piece in data], file
     assert len(people) == 3
-
-

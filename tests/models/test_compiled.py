@@ -139,9 +139,7 @@ def test_a_folder_that_can_not_be_made(tmp_path, answer, expected):
 def test_two_processes_at_once(tmp_path, home, expected):
     environment = {**os.environ, "VISAVIS_HOME": str(home)}
     command = [sys.executable, "-c", ANSWER, str(tmp_path / "c"), "2"]
-    running = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)
-    ]
+    running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     answers = {line for process in running for line in process.communicate(timeout=120)[0].splitlines()}
     assert all(process.returncode == 0 for process in running)
     assert answers == {repr(float(expected.astype(np.float64).sum()))}

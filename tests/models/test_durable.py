@@ -65,9 +65,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_lock_keeps_others_out_until_its_holder_dies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_keeps_others_out_until_its_holder_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(durable, "_LOCK_SECONDS", 0.2)
     process = holder(tmp_path)
     with pytest.raises(StorageError, match="another process has held"), locked(tmp_path / "a.lock"):

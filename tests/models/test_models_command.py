@@ -70,9 +70,7 @@ def test_ls_fits_the_terminal(filled: Store, width: int) -> None:
     rows = {line.split()[0]: line.split()[1:] for line in lines}
     assert rows.keys() == {"model", *filled.cards()}
     assert rows["sface"] == (
-        ["Apache-2.0", "yes", "ready"]
-        if width == 60
-        else ["recognition", "Apache-2.0", "yes", "38.7", "MB", "ready"]
+        ["Apache-2.0", "yes", "ready"] if width == 60 else ["recognition", "Apache-2.0", "yes", "38.7", "MB", "ready"]
     )
     assert rows["six-people"][-1] == "absent"
 

@@ -249,9 +249,7 @@ def test_a_member_is_read_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.95])
-def test_truncated_archives(
-    tmp_path: Path, archives: Path, cards: dict[str, ModelCard], share: float
-) -> None:
+def test_truncated_archives(tmp_path: Path, archives: Path, cards: dict[str, ModelCard], share: float) -> None:
     for name in ("six-people", "obama"):
         source = cards[name].sources[0]
         whole = next(archives.glob(f"{source.package}-*"))

@@ -21,9 +21,7 @@ __all__ = ["FaceQuality", "QualityGate", "eye_distance", "measure", "sharpness",
 # Five points of a head in units of the distance between the eyes: x right, y down, z away from the camera. x and y are
 # the mean of 419 frontal LFW faces as YuNet marks them, made symmetric. z puts the nose tip 0.43 before the eyes and
 # the corners of the mouth 0.1, as average heads have it (27 mm and 6 mm at 63 mm between the pupils).
-_HEAD = np.array(
-    [[-0.5, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.548, -0.43], [-0.428, 0.97, -0.10], [0.428, 0.97, -0.10]]
-)
+_HEAD = np.array([[-0.5, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.548, -0.43], [-0.428, 0.97, -0.10], [0.428, 0.97, -0.10]])
 _TAPS = 9  # Crete et al.
 _HEAD_CENTERED = _HEAD - _HEAD.mean(axis=0)
 _HEAD_INVERSE = np.linalg.pinv(_HEAD_CENTERED)  # (3, 5)
@@ -108,8 +106,7 @@ class QualityGate:
         if abs(quality.pitch_deg) > self.max_pitch_deg:
             way = "up" if quality.pitch_deg > 0 else "down"
             found.append(
-                f"the face looks too far {way}: {abs(quality.pitch_deg):.0f}°, "
-                f"at most {self.max_pitch_deg:.0f}°"
+                f"the face looks too far {way}: {abs(quality.pitch_deg):.0f}°, at most {self.max_pitch_deg:.0f}°"
             )
         return tuple(found)
 

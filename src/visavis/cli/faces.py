@@ -61,9 +61,7 @@ def write_picture(
 
 
 @unpacked
-def detect(
-    images: Paths, out: Out = None, as_json: Json = False, *, models: Detection, machine: Machine
-) -> None:
+def detect(images: Paths, out: Out = None, as_json: Json = False, *, models: Detection, machine: Machine) -> None:
     """Find the faces in photos.
 
     Exit code: 0 all fine, 1 some files were skipped, 2 error.

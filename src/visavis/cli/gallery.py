@@ -14,8 +14,7 @@ from visavis.errors import InputError
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="List, rename, export or erase who is enrolled.\n\n"
-    "Example: visavis gallery ls -g people.db",
+    help="List, rename, export or erase who is enrolled.\n\nExample: visavis gallery ls -g people.db",
     no_args_is_help=True,
 )
 

@@ -141,9 +141,7 @@ def _show(report: Report, found: dict[str, Any]) -> None:
         report.line(f"  {problem}")
 
 
-def _chosen(
-    options: EngineOptions, machine: Machine, engines: tuple[EngineState, ...]
-) -> dict[str, dict[str, str]]:
+def _chosen(options: EngineOptions, machine: Machine, engines: tuple[EngineState, ...]) -> dict[str, dict[str, str]]:
     """Return what runs models and why: an argument, an environment variable or the default."""
     native = next((e for e in engines if e.name == options.engine), None)
     bf16 = native is not None and "BF16" in native.capabilities

@@ -32,19 +32,11 @@ __all__ = [
     "unpacked",
 ]
 
-Paths = Annotated[
-    list[str], typer.Argument(metavar="IMAGE", help="Files, folders (with all below them) or patterns.")
-]
+Paths = Annotated[list[str], typer.Argument(metavar="IMAGE", help="Files, folders (with all below them) or patterns.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document (see docs/cli.md).")]
-Out = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="Write annotated pictures into this folder.")
-]
-Largest = Annotated[
-    bool, typer.Option("--largest", help="Take the largest of several faces instead of refusing.")
-]
-MatchRate = Annotated[
-    float | None, typer.Option("--fmr", metavar="RATE", help="False match rate to accept, as 1e-4.")
-]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write annotated pictures into this folder.")]
+Largest = Annotated[bool, typer.Option("--largest", help="Take the largest of several faces instead of refusing.")]
+MatchRate = Annotated[float | None, typer.Option("--fmr", metavar="RATE", help="False match rate to accept, as 1e-4.")]
 Fpir = Annotated[
     float | None,
     typer.Option("--fpir", metavar="RATE", help="Share of strangers' faces that may get a name, as 0.01."),
@@ -61,9 +53,9 @@ class Machine:
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU cores to use; all without it.", min=1)] = None
     precision: Annotated[str | None, typer.Option(metavar="NAME", help="auto, f32 or bf16.")] = None
     engine: Annotated[str | None, typer.Option(metavar="NAME", help="openvino or onnxruntime.")] = None
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="cpu; with onnxruntime also cuda, coreml, ...")
-    ] = None
+    device: Annotated[str | None, typer.Option(metavar="NAME", help="cpu; with onnxruntime also cuda, coreml, ...")] = (
+        None
+    )
 
 
 @dataclass(frozen=True)
@@ -72,9 +64,7 @@ class GalleryFile:
 
     gallery: Annotated[
         str,
-        typer.Option(
-            "--gallery", "-g", metavar="FILE", envvar="VISAVIS_GALLERY", help="The gallery, as people.db."
-        ),
+        typer.Option("--gallery", "-g", metavar="FILE", envvar="VISAVIS_GALLERY", help="The gallery, as people.db."),
     ]
     collection: Annotated[
         str, typer.Option(metavar="NAME", help="One of the separate groups of people in the file.")
@@ -166,8 +156,7 @@ def unpacked(command: Callable[..., None]) -> Callable[..., None]:
 
     def run(**given: Any) -> None:
         built = {
-            name: kind(**{field.name: given.pop(field.name) for field in fields(kind)})
-            for name, kind in groups.items()
+            name: kind(**{field.name: given.pop(field.name) for field in fields(kind)}) for name, kind in groups.items()
         }
         command(**given, **built)
 

@@ -271,9 +271,7 @@ class _Table:
         pairs = zip(self._columns, cells, strict=True)
         shown = [(column, printable(cell)) for column, cell in pairs if not column.piped]
         widths = _widths([column for column, _ in shown], console.width)
-        table = Table(
-            box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=not self._started, header_style="dim"
-        )
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=not self._started, header_style="dim")
         for (column, _), width in zip(shown, widths, strict=True):
             table.add_column(column.title, width=width, justify="right" if column.right else "left", no_wrap=True)
         table.add_row(

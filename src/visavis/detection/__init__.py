@@ -22,9 +22,7 @@ def detector_card(name: str, store: Store) -> ModelCard:
     return card
 
 
-def open_detector(
-    name: str, store: Store, options: EngineOptions, *, parallel: int = 1, **settings: Any
-) -> Detector:
+def open_detector(name: str, store: Store, options: EngineOptions, *, parallel: int = 1, **settings: Any) -> Detector:
     """Load the detector of a card.
 
     Parameters
@@ -43,9 +41,7 @@ def open_detector(
     """
     card = detector_card(name, store)
     assert card.input is not None
-    session = open_session(
-        store.path(name), card.input, options, parallel=parallel, cache_dir=store.compiled_dir()
-    )
+    session = open_session(store.path(name), card.input, options, parallel=parallel, cache_dir=store.compiled_dir())
     return _build(card, session, settings)
 
 

@@ -70,8 +70,9 @@ STORE_FONTS: tuple[tuple[str, int, re.Pattern[str]], ...] = (
     (
         "noto-sans-cjk",
         _BY_SCRIPT,
-        re.compile("[\u1100-\u11ff\u2e80-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\uff01-\uffee"
-                   "\U00020000-\U0003ffff]"),
+        re.compile(
+            "[\u1100-\u11ff\u2e80-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\uff01-\uffee\U00020000-\U0003ffff]"
+        ),
     ),
 )
 

@@ -76,7 +76,6 @@ class Calibration:
         object.__setattr__(self, "similarities", s)
         object.__setattr__(self, "fmr", r)
 
-
     def to_dict(self) -> dict[str, Any]:
         """Return the table as plain values; a point is similarity, FMR and, where known, its interval."""
         columns = [self.similarities, self.fmr, self.fmr_low, self.fmr_high]

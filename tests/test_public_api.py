@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import json
 import subprocess
 import sys
@@ -66,3 +68,16 @@ def test_what_a_name_loads(statement, allowed):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
     assert loaded & heavy <= allowed
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "types", "geometry", "alignment", "errors", "pipeline", "models.session", "detection.yunet",
+        "recognition.compare", "image",
+    ],
+)  # fmt: skip
+def test_examples_in_docstrings(name):
+    results = doctest.testmod(importlib.import_module(f"visavis.{name}"))
+    assert results.attempted > 0
+    assert results.failed == 0

@@ -57,8 +57,8 @@ def similarity_transform(landmarks: npt.ArrayLike, template: npt.ArrayLike) -> n
     --------
     >>> import numpy as np
     >>> square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
-    >>> similarity_transform(2.0 * square[None] + 3, square)[0].round(6).tolist()
-    [[0.5, 0.0, -1.5], [-0.0, 0.5, -1.5]]
+    >>> (similarity_transform(2.0 * square[None] + 3, square)[0].round(6) + 0.0).tolist()
+    [[0.5, 0.0, -1.5], [0.0, 0.5, -1.5]]
     """
     source = np.asarray(landmarks, np.float64)
     target = np.asarray(template, np.float64)

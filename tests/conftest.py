@@ -10,12 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from visavis.image import load_image
 from visavis.models.cards import ModelCard, builtin_cards
 from visavis.models.registry import download
 from visavis.models.store import Store
 from visavis.types import Image
+
+# Tests never time: on a busy machine an example may take any time.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("VISAVIS_DATA") or ROOT.parent / "shared" / "data")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 
 from visavis.errors import GalleryBusy, UnknownSubject
-from visavis.gallery import Gallery, open_gallery
+from visavis.gallery import Gallery, erasure, open_gallery
 from visavis.gallery.crops import Crop
 from visavis.gallery.store import NewTemplate, insert_templates, make_collection, require_subject
 from visavis.types import Embeddings
@@ -161,8 +163,9 @@ def test_a_reader_that_stays_makes_it_an_error_never_a_success(path, person, rep
         assert gallery.erasure_pending
         assert NAME not in gallery, "out of search at once, all the same"
         assert found_in([path.parent], wanted), "as long as it reads, bytes remain: that is why it was an error"
-        marks = gallery._database.raw.execute("SELECT key, value FROM meta").fetchall()
-        assert ("erasure_pending", "1") in marks, "the mark doesn't say whose"
+        marks = dict(gallery._database.raw.execute("SELECT key, value FROM meta").fetchall())
+        assert set(marks) == {"schema_version", "erasure_pending"}
+        assert re.fullmatch("[0-9a-f]{16}", marks["erasure_pending"]), "a random word: the mark doesn't say whose"
         with pytest.raises(GalleryBusy):
             gallery.erase(NAME, timeout=0.3)
         reader.communicate("go\n")
@@ -269,6 +272,28 @@ def test_erasing_while_others_enroll_and_search(path, person, home) -> None:
         for thread in threads:
             thread.join()
     assert errors == []
+
+
+def test_finishing_an_older_erasure_leaves_a_newer_ones_mark(path, person, monkeypatch) -> None:
+    with open_gallery(path) as gallery, open_gallery(path) as other:
+        gallery.enroll("bob", person(1))
+        gallery.enroll("carol", person(2))
+        gallery.enroll(NAME, person(1000))
+        true_emptied = erasure._log_emptied
+
+        def meanwhile(raw: sqlite3.Connection) -> bool:
+            monkeypatch.setattr(erasure, "_log_emptied", lambda raw: False)
+            with pytest.raises(GalleryBusy):
+                other.erase(NAME, timeout=0.0)  # deletes, and can't finish
+            monkeypatch.setattr(erasure, "_log_emptied", true_emptied)
+            return true_emptied(raw)
+
+        monkeypatch.setattr(erasure, "_log_emptied", meanwhile)
+        gallery.erase("bob")
+        assert gallery.erasure_pending, "the other's erasure is still to be finished"
+        gallery.erase(NAME)
+        assert not gallery.erasure_pending
+        assert found_in([path.parent], [NAME.encode(), b"bob"]) == {}
 
 
 def test_nothing_is_left_in_the_index_in_memory(gallery, person) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from visavis.errors import GalleryBusy
 from visavis.gallery import open_gallery
 
 PRELUDE = """
@@ -198,6 +199,26 @@ def test_what_another_process_writes_is_seen_at_once(path, gallery, start, perso
     assert gallery.identify(person(2), threshold=0.5).subjects == ((),)
     elsewhere("enroll ada 1")
     assert best(1) == "ada"
+
+
+def test_a_gallery_that_another_process_keeps_locked(path, gallery, person) -> None:
+    gallery.enroll("ada", person(1))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    gallery._database.raw.execute("PRAGMA busy_timeout=100")
+    for change in (
+        lambda: gallery.enroll("bob", person(2)),
+        lambda: gallery.rename("ada", "countess"),
+        lambda: gallery.remove("ada"),
+        lambda: gallery.erase("ada", timeout=0.1),
+    ):
+        with pytest.raises(GalleryBusy, match="another process"):
+            change()
+    assert gallery.identify(person(1), threshold=0.5).best == ("ada",), "reading goes on"
+    other.execute("ROLLBACK")
+    other.close()
+    gallery.enroll("bob", person(2))
+    assert [s.name for s in gallery.list()] == ["ada", "bob"]
 
 
 def test_any_mix_of_writers_leaves_the_same_index_as_a_fresh_one(path, person) -> None:

@@ -13,6 +13,7 @@ opening for writing and every later erasure finishes it.
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable
@@ -33,10 +34,13 @@ def is_pending(database: Database, connection: Connection) -> bool:
     return database.value(connection, _PENDING) is not None
 
 
-def mark(database: Database, connection: Connection) -> None:
-    """Say, in the transaction that deletes, that the deleted bytes still have to be overwritten."""
-    if not is_pending(database, connection):
-        connection.execute(insert(meta).values(key=_PENDING, value="1"))
+def mark(connection: Connection) -> None:
+    """Say, in the transaction that deletes, that the deleted bytes still have to be overwritten.
+
+    Each mark is a new random word: who finishes an older erasure meanwhile doesn't take this one's mark away.
+    """
+    connection.execute(delete(meta).where(meta.c.key == _PENDING))
+    connection.execute(insert(meta).values(key=_PENDING, value=secrets.token_hex(8)))
 
 
 def finish(database: Database, timeout: float) -> None:
@@ -51,12 +55,14 @@ def finish(database: Database, timeout: float) -> None:
         If the disk is full or failed; likewise.
     """
     until = time.monotonic() + timeout
+    with database.reading() as connection:
+        word = database.value(connection, _PENDING)
     with database.alone() as raw:
         _until(until, database, lambda: _vacuumed(raw))
         _until(until, database, lambda: _log_emptied(raw))
         raw.execute("PRAGMA shrink_memory")
     with database.writing() as connection:
-        connection.execute(delete(meta).where(meta.c.key == _PENDING))
+        connection.execute(delete(meta).where((meta.c.key == _PENDING) & (meta.c.value == word)))
 
 
 def _until(until: float, database: Database, act: Callable[[], bool]) -> None:

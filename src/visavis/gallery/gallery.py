@@ -255,7 +255,7 @@ class Gallery:
         """Forget a subject: afterwards no byte of it is in the gallery's files or this process's index.
 
         Takes a time proportional to the gallery (about a second for 200,000 templates) and, while it runs, as
-        much free disk space as the gallery takes. It can't reach copies: exports, backups, snapshots of the
+        much free disk space and memory as the gallery takes. It can't reach copies: exports, backups, snapshots of the
         file system.
 
         Parameters
@@ -279,7 +279,7 @@ class Gallery:
             row = store.find_subject(connection, collection, name)
             if row is not None and collection is not None:
                 store.delete_subject(connection, collection, row.id)
-                erasure.mark(self._database, connection)
+                erasure.mark(connection)
             elif not erasure.is_pending(self._database, connection):
                 store.require_subject(connection, collection, name)
         with self._database.reading() as connection:

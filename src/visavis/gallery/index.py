@@ -261,16 +261,20 @@ class TemplateIndex:
         for i, probe in enumerate(probes):
             passes = [] if scores is None or bounds is None else [_FirstPass(0, scores[i], float(bounds[i]))]
             leads = [first.leads(4 * k + 12) for first in passes]
-            beyond = np.inf if len(flat) else -np.inf  # what a row of the flat part that is no lead may reach
+            beyond = np.inf  # what a row of the flat part that is no lead may reach
             if nearest is not None:
                 leads.append(nearest[1][i] + coded)
                 beyond = float(nearest[0][i, -1]) + float_slack(self.dimension)
-            floor = self._best(probe, np.concatenate(leads), k)[1][k - 1 :] if leads else np.empty(0)
-            if not len(floor) or beyond >= floor[0]:
+            known = np.concatenate(leads) if leads else np.empty(0, np.int64)
+            found = self._best(probe, known, k)
+            floor = float(found[1][-1]) if len(found[1]) == k else -np.inf
+            if len(flat) and beyond >= floor:
                 passes.append(_FirstPass(coded, flat @ probe, float_slack(self.dimension)))
-            at_least = float(floor[0]) if len(floor) else self._kth_subject(passes, k)
-            rows = [first.rows_from(at_least) for first in passes]
-            yield self._best(probe, np.unique(np.concatenate(rows + leads)), k)
+            if floor == -np.inf:
+                floor = self._kth_subject(passes, k)
+            rows = [first.rows_from(floor) for first in passes]
+            more = np.setdiff1d(np.concatenate(rows), known) if rows else known[:0]
+            yield self._best(probe, np.concatenate([known, more]), k) if len(more) else found
 
     def _best(self, probe: FloatArray, rows: Ints, k: int) -> tuple[Ints, Doubles]:
         """Return the at most k best subjects among ``rows`` and their similarities, in float64."""

@@ -95,7 +95,10 @@ def patchwork(background: list[np.ndarray], zoom: float, rng: np.random.Generato
 
 
 def compose(
-    faces: list[tuple[np.ndarray, np.ndarray]], background: list[np.ndarray], size: int, count: int,
+    faces: list[tuple[np.ndarray, np.ndarray]],
+    background: list[np.ndarray],
+    size: int,
+    count: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a scene and the boxes of the faces laid into it, each ``size`` pixels high."""

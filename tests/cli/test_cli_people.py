@@ -227,7 +227,8 @@ def test_gallery_rename_and_rm(run: Run, copy: Path) -> None:
     assert [row[0] for row in run("gallery", "ls", "-g", copy).rows] == ["阿贝尔"]
     gone = run("gallery", "rm", "阿里", "-g", copy, "--json")
     assert gone.code == 2
-    assert gone.json["error"] == {"type": "UnknownSubject", "message": "no subject '阿里' is enrolled"}
+    missing = "no subject '阿里' is enrolled; `visavis gallery ls` lists who is"
+    assert gone.json["error"] == {"type": "UnknownSubject", "message": missing}
 
 
 def test_gallery_rm_of_a_template(run: Run, copy: Path, photos: Path) -> None:

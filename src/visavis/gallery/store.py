@@ -57,7 +57,7 @@ def require_subject(connection: Connection, collection: int | None, name: str) -
     """Return the row of a subject; raise `UnknownSubject` where there is none."""
     row = find_subject(connection, collection, name)
     if row is None:
-        raise UnknownSubject(f"no subject {name!r} is enrolled")
+        raise UnknownSubject(f"no subject {name!r} is enrolled; `visavis gallery ls` lists who is")
     return row
 
 

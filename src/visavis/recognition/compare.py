@@ -83,6 +83,7 @@ def fmr_at(calibration: Calibration, at: npt.ArrayLike) -> npt.NDArray[np.float6
     """
     values = np.asarray(at, dtype=np.float64)
     rates = np.exp(np.interp(values, calibration.similarities, np.log(calibration.fmr)))
+    rates = np.clip(rates, calibration.fmr[-1], calibration.fmr[0])  # the detour over logarithms rounds
     return np.where(values < calibration.similarities[0], 1.0, rates)
 
 

@@ -17,7 +17,7 @@ from visavis.errors import (
     SubjectExists,
     UnknownSubject,
 )
-from visavis.gallery import open_gallery
+from visavis.gallery import index, open_gallery
 from visavis.models.store import Store
 from visavis.types import Embeddings, Faces
 
@@ -281,8 +281,9 @@ def test_a_closed_gallery_says_so(path, person) -> None:
         gallery.enroll("bob", person(2))
 
 
-def test_a_large_gallery_is_searched_as_a_small_one(gallery, person) -> None:
+def test_a_large_gallery_is_searched_as_a_small_one(gallery, person, monkeypatch) -> None:
     """Enough templates for the 8-bit codes, enrolled in bulk, with removals and additions in between."""
+    monkeypatch.setattr(index, "EIGHT_BIT_FROM", 20_000)
     rng = np.random.default_rng(0)
     bulk = Embeddings.normalized(rng.standard_normal((25_000, 32)), "bulk")
     for part in range(5):
@@ -291,6 +292,7 @@ def test_a_large_gallery_is_searched_as_a_small_one(gallery, person) -> None:
     for _ in range(3):
         found = gallery.identify(probes, top=1, threshold=0.999)
     assert found.best == tuple(f"crowd {i // 5000}" for i in range(0, 25_000, 100))
+    assert gallery._indexes._indexes["bulk"]._codes is not None
     gallery.remove("crowd 2")
     found = gallery.identify(probes, top=1, threshold=0.999)
     left = [i // 5000 for i in range(0, 25_000, 100) if i // 5000 != 2]

@@ -22,7 +22,7 @@ __all__ = ["EIGHT_BIT_FROM", "EightBitPass", "TemplateIndex"]
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
-EIGHT_BIT_FROM = 20_000
+EIGHT_BIT_FROM = 30_000
 """Templates from which 8-bit codes pay for themselves (benchmarks/search.py)."""
 _BUILD_COST = 20.0  # making the codes of a row costs as much as scanning it flat this often
 _PROBES_AT_ONCE = 16  # bounds the first pass's memory to 16 floats a template

@@ -146,7 +146,7 @@ def sharpness(crops: Image) -> npt.NDArray[np.float64]:
     --------
     >>> noise = np.random.default_rng(0).integers(0, 256, (1, 112, 112, 3)).astype(np.uint8)
     >>> blurred = cv2.GaussianBlur(noise[0], (0, 0), 3)[None]
-    >>> bool(sharpness(noise)[0] > 0.8 > 0.4 > sharpness(blurred)[0])
+    >>> bool(sharpness(noise)[0] > 0.8 > 0.6 > sharpness(blurred)[0])
     True
     """
     if crops.ndim != 4 or crops.shape[-1] != 3 or crops.dtype != np.uint8:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import deque
@@ -163,7 +164,7 @@ class Analyzer:
         if isinstance(sources, (str, bytes, os.PathLike, np.ndarray)):
             raise InputError("stream takes several images; for one, use analyze or give a list")
         workers = self.options.threads
-        step = 1 if keep_images else _CHUNK
+        step = 1 if keep_images else _chunk_size(sources, workers)
         rest = iter(sources)
         chunks = iter(lambda: list(islice(rest, step)), [])
         with ThreadPoolExecutor(workers, thread_name_prefix="visavis") as pool:
@@ -259,6 +260,14 @@ class Analyzer:
                     self._recognizer, self.store, self.options, parallel=parallel, flip=self._flip
                 )
             return self._recognizers[parallel]
+
+
+def _chunk_size(sources: Iterable[ImageSource], workers: int) -> int:
+    """Return how many images to hand out at once: where their number is known, so that no worker idles at the end."""
+    if not isinstance(sources, Sequence) or not sources:
+        return _CHUNK
+    turns = math.ceil(len(sources) / (workers * _CHUNK))
+    return math.ceil(len(sources) / (workers * turns))
 
 
 def _crops(recognizer: Recognizer, image: Image, faces: Faces) -> Image:

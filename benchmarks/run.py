@@ -24,16 +24,22 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from contender import CONTENDERS
+import budgets
+from contender import CONTENDERS, DATA
 
+from visavis.models.engines import engine_states
 from visavis.models.session import cpu_name, usable_cores
 from visavis.models.store import Store
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 START, END = "<!-- measured: written by make bench -->", "<!-- end of what was measured -->"
-PEER = "face_recognition, 1 thread"
+OPENCV, PEER = "OpenCV, 1 thread", "face_recognition, 1 thread"
 _PEER_PACKAGES = ("dlib-bin", "numpy", "pillow", "click", "setuptools<81", "face_recognition_models==0.3.0")
+
+
+Figures = dict[str, float]
+"""What a section measured of the promises in budgets.py."""
 
 
 def peer_python() -> Path:
@@ -56,13 +62,13 @@ class Running:
     process: subprocess.Popen[str]
     photos: int
     laps: list[float]
+    cpu: list[float]
     faces: int = 0
 
     @classmethod
     def start(cls, name: str, photos: int) -> Running:
         python = peer_python() if name == PEER else Path(sys.executable)
-        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0, 1]
-        used = cores[:2] if "2 threads" in name else cores[:1]
+        used = _cores(2 if "2 threads" in name else 1)
         threads = {key: str(len(used)) for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         command = [str(python), "-W", "ignore", str(HERE / "contender.py"), name, "--photos", str(photos), "--cores"]
         process = subprocess.Popen(
@@ -72,7 +78,7 @@ class Running:
             text=True,
             env={**os.environ, **threads},
         )
-        running = cls(process, photos, [])
+        running = cls(process, photos, [], [])
         if running._line() != "ready":
             raise SystemExit(f"{name!r} did not start")
         return running
@@ -82,6 +88,7 @@ class Running:
         print("go", file=self.process.stdin, flush=True)
         answer = json.loads(self._line())
         self.laps.append(answer["seconds"] * 1e3 / self.photos)
+        self.cpu.append(answer["cpu"] * 1e3 / self.photos)
         self.faces = answer["faces"]
 
     def stop(self) -> None:
@@ -94,33 +101,55 @@ class Running:
         return self.process.stdout.readline().strip()
 
 
-def photo_to_embeddings(photos: int, rounds: int) -> str:
+def photo_to_embeddings(photos: int, rounds: int) -> tuple[str, Figures]:
     """Return the table of all contenders, beside OpenCV and face_recognition."""
-    running = {name: Running.start(name, max(5, photos // 5) if name == PEER else photos) for name in CONTENDERS}
+    names = [name for name in CONTENDERS if "bf16" not in name or "bf16" in _precisions()]
+    try:
+        peer_python()
+    except subprocess.CalledProcessError as error:
+        print(f"face_recognition can't be installed and is left out: {error}", file=sys.stderr)
+        names.remove(PEER)
+    running = {name: Running.start(name, photos) for name in names}
     for _ in range(rounds):
         for contender in running.values():
             contender.lap()
     for contender in running.values():
         contender.stop()
     median = {name: statistics.median(contender.laps) for name, contender in running.items()}
+
+    def times(name: str, than: str) -> str:
+        """Say how many times as fast as another a contender is, with the least and most of any round."""
+        if than not in running:
+            return "not measured"
+        ratios = [b / a for a, b in zip(running[name].laps, running[than].laps, strict=True)]
+        return f"{median[than] / median[name]:.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
+
     lines = [
-        "| | ms a photo | least to most | faces | times OpenCV | times face_recognition |",
-        "|---|--:|---|--:|--:|--:|",
+        "| | ms a photo | least to most | CPU ms | faces | times OpenCV | times face_recognition |",
+        "|---|--:|---|--:|--:|--:|--:|",
     ]
     for name, contender in running.items():
         lines.append(
             f"| {name} | {median[name]:.1f} | {min(contender.laps):.1f} to {max(contender.laps):.1f} "
-            f"| {contender.faces} in {contender.photos} | {median['OpenCV, 1 thread'] / median[name]:.1f} "
-            f"| {median[PEER] / median[name]:.1f} |"
+            f"| {statistics.median(contender.cpu):.1f} | {contender.faces} in {contender.photos} "
+            f"| {times(name, OPENCV)} | {times(name, PEER)} |"
         )
-    gains = [
-        f"{p}: {median[f'visavis {p}, 1 thread, list'] / median[f'visavis {p}, 2 threads, list']:.2f}"
-        for p in ("bf16", "f32")
-    ]
-    return "\n".join([*lines, "", f"Two threads against one, lists: {', '.join(gains)} times as fast."])
+    figures = {}
+    for p in _precisions():
+        one, two = f"visavis {p}, 1 thread, list", f"visavis {p}, 2 threads, list"
+        figures[f"opencv {p}"] = median[OPENCV] / median[one]
+        if PEER in median:
+            figures[f"peer {p}"] = median[PEER] / median[one]
+        lines += ["", f"Two threads in {p} are {times(two, one)} times as fast as one."]
+        if len(_cores(2)) == 2:
+            figures[f"threads {p}"] = median[one] / median[two]
+    busy = max(median[name] / statistics.median(running[name].cpu) for name in names if "1 thread" in name)
+    if busy > 1.1:
+        lines += ["", f"The machine was busy: wall time was up to {busy:.1f} times CPU time."]
+    return "\n".join(lines), figures
 
 
-def networks() -> str:
+def networks() -> tuple[str, Figures]:
     """Return the table of the networks alone and their share of the machine's limit."""
     found = json.loads(_output("networks.py"))
     peaks = ", ".join(f"{precision} {peak:.0f} GFLOP/s" for precision, peak in found["peaks"].items())
@@ -134,62 +163,119 @@ def networks() -> str:
         f"| {r['network']} | {r['engine']} | {r['ms']:.2f} | {r['gflops']:.0f} | {r['share']:.0%} |"
         for r in found["rows"]
     ]
-    return "\n".join(lines)
+    return "\n".join(lines), {}
 
 
-def starting(rounds: int) -> str:
+def profile(photos: int) -> tuple[str, Figures]:
+    """Return where the time goes: the stages of a photo, and the layers of the networks."""
+    found = json.loads(_output("stages.py", "--photos", str(photos)))
+    stages = found["stages"]
+    lines = ["| CPU ms a photo, one thread, list | " + " | ".join(stages) + " |", "|---|" + "--:|" * len(stages)]
+    for stage in stages["f32"]:
+        cells = [f"{taken[stage]:.2f} ({taken[stage] / sum(taken.values()):.0%})" for taken in stages.values()]
+        lines.append(f"| {stage} | " + " | ".join(cells) + " |")
+    lines += ["", "| layers | share of FLOPs | share of time | GFLOP/s | share of the limit |", "|---|--:|--:|--:|--:|"]
+    lines += [
+        f"| {r['network']}, {r['precision']}: {r['kind']} | {r['flops']:.0%} | {r['time']:.0%} | {r['gflops']:.0f} "
+        f"| {r['share']:.0%} |"
+        for r in found["layers"]
+    ]
+    return "\n".join(lines), {}
+
+
+def starting(rounds: int) -> tuple[str, Figures]:
     """Return the table of start-up times, medians of fresh processes in turns."""
     store = Store()
     photos = [str(store.path("obama")), str(store.path("obama2"))]
+    visavis = [sys.executable, "-m", "visavis"]
     commands = {
-        "python alone": [sys.executable, "-c", "pass"],
-        "`import visavis`": [sys.executable, "-c", "import visavis"],
-        "`visavis --help`": [sys.executable, "-m", "visavis", "--help"],
-        "second `visavis verify` (two photos, 1 to 3 megapixels)": [sys.executable, "-m", "visavis", "verify", *photos],
+        "python": ("python alone", [sys.executable, "-c", "pass"]),
+        "import": ("`import visavis`", [sys.executable, "-c", "import visavis"]),
+        "help": ("`visavis --help`", [*visavis, "--help"]),
+        "verify": ("second `visavis verify` (two photos, 1 to 3 megapixels)", [*visavis, "verify", *photos]),
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(rounds + 1):
-        for name, command in commands.items():
+        for name, (_title, command) in commands.items():
             start = time.perf_counter()
             subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
             times[name].append(time.perf_counter() - start)
-    bare = statistics.median(times["python alone"][1:])
-    lines = ["| | seconds | over python alone |", "|---|--:|--:|"]
-    for name, taken in times.items():
-        seconds = statistics.median(taken[1:])
-        lines.append(f"| {name} | {seconds:.3f} | {seconds - bare:.3f} |")
-    return "\n".join(lines)
+    median = {name: statistics.median(taken[1:]) for name, taken in times.items()}
+    lines = ["| | seconds | least to most | over python alone |", "|---|--:|---|--:|"]
+    for name, (title, _command) in commands.items():
+        least, most = min(times[name][1:]), max(times[name][1:])
+        lines.append(
+            f"| {title} | {median[name]:.3f} | {least:.3f} to {most:.3f} | {median[name] - median['python']:.3f} |"
+        )
+    return "\n".join(lines), {**median, "import": median["import"] - median["python"]}
 
 
-def memory(photos: int) -> str:
+def memory(photos: int) -> tuple[str, Figures]:
     """Return the table of resident memory over many photos."""
-    rows = {p: json.loads(_output("memory.py", "--photos", str(photos), "--precision", p)) for p in ("bf16", "f32")}
-    marks = list(rows["f32"])
-    lines = ["| after photos | " + " | ".join(f"{int(m):,}" for m in marks) + " |", "|---|" + "--:|" * len(marks)]
-    for precision, row in rows.items():
-        lines.append(f"| resident, {precision}, MB | " + " | ".join(f"{row[m]:.0f}" for m in marks) + " |")
-    return "\n".join(lines)
+    marks, rows, figures = [], [], {}
+    for precision in _precisions():
+        for threads in (1, 2):
+            found = json.loads(
+                _output(
+                    *("memory.py", "--photos", str(photos), "--precision", precision, "--threads", str(threads)),
+                    cores=threads,
+                )
+            )
+            resident = {int(mark): megabytes for mark, megabytes in found["marks"].items()}
+            marks = list(resident)
+            cells = " | ".join(f"{megabytes:.0f}" for megabytes in resident.values())
+            rows.append(f"| {precision}, {threads} thread{'s' * (threads > 1)} | {cells} | {found['peak']:.0f} |")
+            if photos == 10_000:
+                most = max(resident.values())
+                figures[f"memory {precision}"] = max(most, figures.get(f"memory {precision}", most))
+                gained = resident[10_000] - resident[2_500]
+                figures[f"growth {precision}"] = max(gained, figures.get(f"growth {precision}", gained))
+    head = "| resident MB after photos | " + " | ".join(f"{mark:,}" for mark in marks) + " | peak |"
+    return "\n".join([head, "|---|" + "--:|" * (len(marks) + 1), *rows]), figures
 
 
-def searching(quick: bool) -> str:
+def searching(quick: bool) -> tuple[str, Figures]:
     """Return the tables of searching and opening galleries."""
+    from search import OpeningRow, SearchRow, markdown
+
     sizes = ["--sizes", "10000", "--open", "10000"] if quick else []
-    return _output("search.py", *sizes)
+    found = json.loads(_output("search.py", "--json", *sizes))
+    rows, opened = [SearchRow(**row) for row in found["search"]], [OpeningRow(**row) for row in found["opening"]]
+    figures = {}
+    if not quick:
+        largest = rows[-1]
+        figures = {
+            "flat search": largest.faiss_flat_ms / largest.flat_ms,
+            "8-bit search": largest.faiss_flat_ms / largest.eight_bit_ms,
+            "opening": opened[-1].open_s,
+        }
+    return markdown(rows, opened), figures
 
 
-def _output(script: str, *arguments: str) -> str:
-    cores = sorted(os.sched_getaffinity(0))[:1] if hasattr(os, "sched_getaffinity") else []
+def _precisions() -> list[str]:
+    """Return what is measured here: f32, and bf16 where the CPU computes it."""
+    native = {name for state in engine_states() for name in state.capabilities}
+    return ["bf16", "f32"] if "BF16" in native else ["f32"]
+
+
+def _cores(count: int) -> list[int]:
+    """Return the first cores this process may use; where a system can't pin, as many numbers."""
+    return sorted(os.sched_getaffinity(0))[:count] if hasattr(os, "sched_getaffinity") else list(range(count))
+
+
+def _output(script: str, *arguments: str, cores: int = 1) -> str:
+    used = _cores(cores)
 
     def pin() -> None:
-        if cores:
-            os.sched_setaffinity(0, cores)
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, used)
 
     done = subprocess.run(
         [sys.executable, str(HERE / script), *arguments],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": str(len(used)), "OPENBLAS_NUM_THREADS": str(len(used))},
         preexec_fn=pin if os.name == "posix" else None,
     )
     return done.stdout.strip()
@@ -211,17 +297,24 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a smoke run, printed and not written")
     options = parser.parse_args()
     quick = options.quick
-    parts = [START, "", machine()]
+    if not (DATA / "lfw-dev.zip").is_file():
+        raise SystemExit(f"lfw-dev.zip is not in {DATA}; set VISAVIS_DATA to the folder that has it")
+    figures: Figures = {}
+    parts = []
     for title, make in (
-        ("Photo to embeddings", lambda: photo_to_embeddings(10 if quick else 150, 2 if quick else 9)),
+        ("Photo to embeddings", lambda: photo_to_embeddings(10 if quick else 100, 2 if quick else 7)),
+        ("Where the time goes", lambda: profile(10 if quick else 100)),
         ("The networks alone", networks),
         ("Search", lambda: searching(quick)),
         ("Start-up", lambda: starting(2 if quick else 9)),
         ("Memory", lambda: memory(200 if quick else 10_000)),
     ):
         print(f"{title} ...", file=sys.stderr, flush=True)
-        parts += ["", f"## {title}", "", make()]
-    text = "\n".join([*parts, "", END])
+        table, found = make()
+        figures |= found
+        parts += ["", f"## {title}", "", table]
+    summary = ["", "## Budgets", "", budgets.table(figures)]
+    text = "\n".join([START, "", machine(), *summary, *parts, "", END])
     print(text)
     if not quick:
         _write(text)

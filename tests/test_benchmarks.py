@@ -22,7 +22,15 @@ def test_a_quick_run_fills_every_table(home: Path) -> None:
     assert done.returncode == 0, done.stderr
     sections = re.split(r"^## ", done.stdout, flags=re.MULTILINE)[1:]
     titles = [section.splitlines()[0] for section in sections]
-    assert titles == ["Photo to embeddings", "The networks alone", "Search", "Start-up", "Memory"]
+    assert titles == [
+        "Budgets",
+        "Photo to embeddings",
+        "Where the time goes",
+        "The networks alone",
+        "Search",
+        "Start-up",
+        "Memory",
+    ]
     for section in sections:
         table = [line for line in section.splitlines() if line.startswith("|")]
         assert len(table) >= 3

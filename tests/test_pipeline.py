@@ -247,6 +247,17 @@ def threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("visavis")]
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3, 8])
+def test_a_list_is_shared_out_evenly(workers):
+    for n in range(1, 200):
+        size = pipeline._chunk_size([b""] * n, workers)
+        parts = [min(size, n - start) for start in range(0, n, size)]
+        busiest = max(sum(parts[worker::workers]) for worker in range(workers))
+        assert 1 <= size <= pipeline._CHUNK
+        assert busiest <= n / workers + size
+    assert pipeline._chunk_size(iter([b""] * 5), workers) == pipeline._CHUNK
+
+
 class TestVerify:
     def test_one_person_and_two(self, analyzer, powell, lfw_photo):
         mated = analyzer.verify(*powell)

@@ -95,14 +95,20 @@ def test_bf16_is_as_accurate_as_f32(bench: lfw_bench.Lfw, paired: np.ndarray, f3
 
 
 def test_the_card_keeps_its_word(bench: lfw_bench.Lfw, paired: np.ndarray, f32: np.ndarray) -> None:
-    """The thresholds on SFace's card give the rates they claim, counted from the pairs themselves."""
-    from visavis.models.cards import builtin_cards
-    from visavis.recognition.compare import threshold_at
+    """SFace's thresholds give rates within the intervals its card states, on photos chosen otherwise.
 
-    calibration = builtin_cards()["sface"].calibrations["sface"]
+    The photos of the official pairs are about half of those it was calibrated on, with 4 instead of 530 of one man:
+    other weights on the same people, which is what the intervals are about.
+    """
+    from visavis.models.cards import builtin_cards
+
+    card = builtin_cards()["sface"].calibrations["sface"]
+    assert card.fmr_low is not None
+    assert card.fmr_high is not None
     people = np.unique(np.array(bench.people), return_inverse=True)[1][paired]
     similarity = f32[paired] @ f32[paired].T
     nonmated = similarity[np.triu(people[:, None] != people[None, :], 1)]
     for rate in (1e-1, 1e-2, 1e-3, 1e-4):
-        measured = float((nonmated >= threshold_at(calibration, rate)).mean())
-        assert rate / 1.5 < measured < rate * 1.5, f"FMR {measured:.2e} at the threshold for {rate:.0e}"
+        (i,) = np.flatnonzero(np.isclose(card.fmr, rate))
+        measured = float((nonmated >= card.similarities[i]).mean())
+        assert card.fmr_low[i] <= measured <= card.fmr_high[i], f"FMR {measured:.2e} at the threshold for {rate:.0e}"

@@ -245,8 +245,6 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-_LARGE = 4 * 2**20  # bytes of an input; the buffers for it take ten to twenty times that
-_SMALL_RUNS = 16
 _Loaded = tuple[list[str], Any, memoryview | None]  # output names, the model, and the memory it refers to
 
 
@@ -269,8 +267,6 @@ class _OpenVinoSession:
         self._lock = threading.Lock()
         self._compiled: dict[tuple[int, ...], _Loaded] = {}
         self._local = threading.local()
-        self._largest = 0  # bytes of the largest input whose buffers the engine still holds
-        self._since_large = 0  # runs
         precision = options.precision
         if precision == "auto":
             precision = "bf16" if "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
@@ -309,22 +305,7 @@ class _OpenVinoSession:
             raise EngineError(f"OpenVINO failed on {self._path.name}: {_first_line(error)}") from None
         if first and blob is not None:
             compiled.forget(blob)  # by now its weights lie rearranged in memory of the engine's own
-        if not shape:
-            self._give_back(model, images.nbytes)
         return dict(zip(names, (np.asarray(value) for value in results.values()), strict=True))
-
-    def _give_back(self, model: Any, size: int) -> None:
-        """Free the buffers of a large picture once a number of small ones have followed it."""
-        with self._lock:
-            if size > self._largest // 4:
-                self._largest, self._since_large = max(size, self._largest), 0
-                return
-            self._since_large += 1
-            if self._since_large < _SMALL_RUNS or self._largest < _LARGE:
-                return
-        with contextlib.suppress(RuntimeError):  # another thread is running the model: the next run tries again
-            model.release_memory()
-            self._largest, self._since_large = size, 0
 
     def _model(self, shape: tuple[int, ...]) -> _Loaded:
         """Return the model compiled for a shape; ``()`` leaves every axis free."""

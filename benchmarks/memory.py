@@ -41,7 +41,7 @@ def main() -> None:
     analyzer = Analyzer(threads=options.threads, precision=options.precision)
     process = psutil.Process()
     marks = {}
-    stream = analyzer.stream(endless(photos(1_000)))
+    stream = analyzer.stream(endless(photos(100)))
     for count, analysis in enumerate(stream, 1):
         if analysis.error is not None:
             raise analysis.error

@@ -15,11 +15,7 @@ __all__ = ["Detector", "detector_card", "open_detector"]
 
 def detector_card(name: str, store: Store) -> ModelCard:
     """Return the card of a detector; `UnknownModel` if no detector has that name."""
-    card = store.card(name)
-    if card.task != "detection" or card.input is None:
-        names = ", ".join(sorted(c.id for c in store.cards().values() if c.task == "detection"))
-        raise UnknownModel(f"{name!r} is a model for {card.task}, not a detector; detectors: {names}")
-    return card
+    return store.card_for(name, "detection", "detector")
 
 
 def open_detector(name: str, store: Store, options: EngineOptions, *, parallel: int = 1, **settings: Any) -> Detector:

@@ -27,6 +27,7 @@ __all__ = [
     "InputSpec",
     "ModelCard",
     "Source",
+    "Task",
     "builtin_cards",
     "parse_card",
     "parse_cards",

@@ -33,7 +33,7 @@ from visavis.errors import (
     UnknownModel,
     VisavisError,
 )
-from visavis.models.cards import ModelCard, builtin_cards, parse_cards
+from visavis.models.cards import ModelCard, Task, builtin_cards, parse_cards
 from visavis.models.durable import locked, work_folder, write_whole
 from visavis.models.registry import NoConnectionError, Package, download, find_offline, sha256_of, storage_error
 
@@ -108,6 +108,20 @@ class Store:
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         names = ", ".join(n for n, card in cards.items() if card.task != "sample")
         raise UnknownModel(f"no model {name!r}; {hint}There are {names} (visavis models ls)")
+
+    def card_for(self, name: str, task: Task, noun: str) -> ModelCard:
+        """Return the card of a network for one task, called ``noun`` in the error.
+
+        Raises
+        ------
+        UnknownModel
+            If there is no such card, or it is for something else.
+        """
+        card = self.card(name)
+        if card.task != task or card.input is None:
+            names = ", ".join(sorted(c.id for c in self.cards().values() if c.task == task))
+            raise UnknownModel(f"{name!r} is a model for {card.task}, not a {noun}; {noun}s: {names}")
+        return card
 
     def path(self, name: str) -> Path:
         """Return the file of a model, ready to be loaded; fetch and convert it if this is its first use.

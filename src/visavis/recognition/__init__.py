@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from visavis.errors import UnknownModel
 from visavis.models.cards import ModelCard
 from visavis.models.session import EngineOptions, open_session
 from visavis.models.store import Store
@@ -13,11 +12,7 @@ __all__ = ["Recognizer", "open_recognizer", "recognizer_card"]
 
 def recognizer_card(name: str, store: Store) -> ModelCard:
     """Return the card of a recognizer; `UnknownModel` if no recognizer has that name."""
-    card = store.card(name)
-    if card.task != "recognition" or card.input is None:
-        names = ", ".join(sorted(c.id for c in store.cards().values() if c.task == "recognition"))
-        raise UnknownModel(f"{name!r} is a model for {card.task}, not a recognizer; recognizers: {names}")
-    return card
+    return store.card_for(name, "recognition", "recognizer")
 
 
 def open_recognizer(

@@ -6,7 +6,7 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +16,7 @@ from typing import Any, overload
 import numpy as np
 
 from visavis.alignment import align
+from visavis.analysis.landmarks import Landmarker, landmarker_card, open_landmarker
 from visavis.detection import Detector, detector_card, open_detector
 from visavis.errors import InputError, NoFaceFound, SeveralFacesFound, VisavisError
 from visavis.geometry import area
@@ -30,6 +31,7 @@ from visavis.types import Embeddings, Faces, Image, Verification
 __all__ = ["Analysis", "Analyzer", "analyze", "only_face", "verify"]
 
 _CHUNK = 16  # images a worker takes at once: enough to fill the recognizer's batches
+_FILLER = "face-mesh"  # gives five landmarks where the detector finds boxes alone
 _RUN_PIXELS = 4 * 2**20  # decoded pixels held before the detector runs: bounds memory on large photos
 
 
@@ -55,8 +57,13 @@ class Analyzer:
     flip
         Embed each face and its mirror image together: twice the recognizer's cost. Embeddings then belong to the
         variant ``"<recognizer>+flip"``, which never mixes with the plain one.
+    landmarks
+        Card id of a landmark model whose points the faces get as traits, such as ``landmarks_68``; None looks for none.
+        It also gives the five landmarks where the detector finds boxes alone, else the face mesh does.
     score, min_face
         Least score of a face (0..1) and height in pixels of the smallest looked for; None takes the detector's own.
+    detector_settings
+        What the detector takes beside: ``{"factor": 0.8}`` for MTCNN; see docs/detection.md.
     threads
         CPU cores used; None takes ``VISAVIS_THREADS`` or all of them.
     precision
@@ -80,8 +87,10 @@ class Analyzer:
         recognizer: str | None = "sface",
         *,
         flip: bool = False,
+        landmarks: str | None = None,
         score: float | None = None,
         min_face: float | None = None,
+        detector_settings: Mapping[str, Any] | None = None,
         threads: int | None = None,
         precision: str | None = None,
         engine: str | None = None,
@@ -93,12 +102,17 @@ class Analyzer:
         detector_card(detector, self.store)  # a mistyped name fails here, not at the first image
         if recognizer is not None:
             recognizer_card(recognizer, self.store)
+        if landmarks is not None:
+            landmarker_card(landmarks, self.store)
+        self._landmarks = landmarks
         self._detector = detector
         self._recognizer = recognizer
         self._flip = flip
         settings = {"score": score, "min_face": min_face}
         self._settings = {name: value for name, value in settings.items() if value is not None}
+        self._settings |= dict(detector_settings or {})
         self._detectors: dict[int, Detector] = {}
+        self._landmarkers: dict[int, Landmarker] = {}
         self._recognizers: dict[int, Recognizer] = {}
         self._lock = threading.Lock()
 
@@ -204,6 +218,7 @@ class Analyzer:
 
     def _faces(self, images: Sequence[Image], parallel: int) -> list[Faces]:
         found = self._get_detector(parallel).detect(images)
+        found = [self._with_landmarks(image, faces, parallel) for image, faces in zip(images, found, strict=True)]
         if self._recognizer is None:
             return found
         recognizer = self._get_recognizer(parallel)
@@ -214,6 +229,16 @@ class Analyzer:
             faces.replace(embeddings=embeddings[int(end) - len(faces) : int(end)])
             for faces, end in zip(found, ends, strict=True)
         ]
+
+    def _with_landmarks(self, image: Image, faces: Faces, parallel: int) -> Faces:
+        """Add the points that were asked for, and the five that recognition needs where the detector gave none."""
+        lacks = faces.landmarks is None and self._recognizer is not None
+        if self._landmarks is None and not (lacks and len(faces)):
+            return faces.replace(landmarks=np.empty((0, 5, 2), np.float32)) if lacks else faces
+        landmarker = self._get_landmarker(parallel)
+        points = landmarker.locate(image, faces)
+        five = landmarker.five(points) if faces.landmarks is None else faces.landmarks
+        return faces.replace(landmarks=five, traits={**faces.traits, **points})
 
     def crop(self, image: Image, faces: Faces) -> Image:
         """Return the aligned crops of faces, uint8 ``(n, size, size, 3)``, as the recognizer takes them."""
@@ -250,6 +275,13 @@ class Analyzer:
                     self._detector, self.store, self.options, parallel=parallel, **self._settings
                 )
             return self._detectors[parallel]
+
+    def _get_landmarker(self, parallel: int) -> Landmarker:
+        with self._lock:
+            if parallel not in self._landmarkers:
+                name = self._landmarks or _FILLER
+                self._landmarkers[parallel] = open_landmarker(name, self.store, self.options, parallel=parallel)
+            return self._landmarkers[parallel]
 
     def _get_recognizer(self, parallel: int) -> Recognizer:
         if self._recognizer is None:

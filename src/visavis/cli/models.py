@@ -42,6 +42,8 @@ def ls(as_json: Json = False) -> None:
     columns += [*([Column("size", 8, right=True)] if wide else []), Column("state", 8)]
     with Report("models ls", as_json=as_json, columns=columns, items="models") as report:
         for card in store.cards().values():
+            if card.task == "part" and not as_json:
+                continue  # shown with the model that runs it
             state = store.state(card.id)
             task, size = ([card.task], [_size(card, state)]) if wide else ([], [])
             cells = (card.id, *task, card.license, _USE[card.commercial_use], *size, state.state)
@@ -91,7 +93,8 @@ def fetch(
                     store.accept_license(name)
                 with _progress() as progress:
                     path = store.fetch(name, source_dir=source_dir, progress=progress)
-                report.row(name, str(path), item={"id": name, "path": str(path)})
+                shown = None if path is None else str(path)
+                report.row(name, shown or "ready", item={"id": name, "path": shown})
             except VisavisError as error:
                 failed = True
                 report.say(str(error))
@@ -248,7 +251,7 @@ def _all_names(store: Store, everything: bool, folder: Path | None, accept_licen
 
     if not everything and folder is None:
         raise InputError("say which models to fetch, or --all, or --from DIR")
-    cards = [card for card in store.cards().values() if card.sources]
+    cards = [card for card in store.cards().values() if card.sources or card.parts]
     cards = [card for card in cards if card.commercial_use is not False or accept_license]
     if folder is not None and not everything:
         cards = [card for card in cards if any(archives_in(folder, source) for source in card.sources)]
@@ -293,8 +296,11 @@ def _described(card: ModelCard, state: ModelState) -> Iterator[tuple[str, str]]:
     for source in card.sources:
         yield "source", f"{source.registry} {source.kind} {source.package} {source.version}, {source.member}"
         yield "its SHA-256", source.sha256 or "differs by platform"
-    yield "file's SHA-256", card.member_sha256
-    yield "converter", card.converter or "none"
+    yield "library", card.library
+    yield "runs", ", ".join(card.parts)
+    if card.has_file:
+        yield "file's SHA-256", card.member_sha256
+        yield "converter", card.converter or "none"
     if spec := card.input:
         size = f"{spec.size[0]}x{spec.size[1]}" if spec.size[0] else f"any multiple of {spec.multiple}"
         yield "input", f"{size} pixels 0..255, {spec.order.upper()}, {spec.layout.upper()}"

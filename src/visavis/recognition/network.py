@@ -9,13 +9,19 @@ import numpy as np
 
 from visavis.errors import InputError, ModelError
 from visavis.models.cards import ModelCard
+from visavis.models.loader import Loader
 from visavis.models.session import Session
 from visavis.types import Embeddings, FloatArray, Image
 
-__all__ = ["BATCHES", "NetworkRecognizer"]
+__all__ = ["BATCHES", "NetworkRecognizer", "load"]
 
 BATCHES = (1, 4)
 """Batch sizes compiled for: a lone face, and the size from which SFace gains no more than 2 %."""
+
+
+def load(card: ModelCard, loader: Loader, *, flip: bool = False) -> NetworkRecognizer:
+    """Load a recognizer that is one network."""
+    return NetworkRecognizer(card, loader.session(card.id, batches=BATCHES), flip=flip)
 
 
 class NetworkRecognizer:

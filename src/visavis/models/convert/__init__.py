@@ -5,20 +5,33 @@ A card names its converter; the table below says where it lives, so that only th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 
 from visavis.errors import InputError
 
-__all__ = ["CONVERTERS", "convert"]
+__all__ = ["CONVERTERS", "convert", "suffix"]
 
 CONVERTERS = {
-    "onnx-float32": "visavis.models.convert.fold:float32_any_batch",
-    "onnx-float32-any-size": "visavis.models.convert.fold:float32_any_size",
+    "onnx-float32": ("visavis.models.convert.fold:float32_any_batch", ".onnx"),
+    "onnx-float32-any-size": ("visavis.models.convert.fold:float32_any_size", ".onnx"),
 }
+"""Converter to its function and to the ending of the files it makes."""
 
 
-def convert(converter: str, data: bytes) -> bytes:
+def suffix(converter: str) -> str:
+    """Return the ending of what a converter makes; that of an ONNX file for one that there is not."""
+    return CONVERTERS[converter][1] if converter in CONVERTERS else ".onnx"
+
+
+def convert(converter: str, data: bytes, companions: Mapping[str, bytes] | None = None) -> bytes:
     """Run ``converter`` (a key of `CONVERTERS`, or "" for none) over a member's bytes.
+
+    Parameters
+    ----------
+    companions
+        The files beside the member that its card names, by name. A converter gets them as its second argument
+        where there are any.
 
     Raises
     ------
@@ -29,6 +42,6 @@ def convert(converter: str, data: bytes) -> bytes:
         return data
     if converter not in CONVERTERS:
         raise InputError(f"no converter {converter!r}; there are {', '.join(CONVERTERS)}")
-    module, _, function = CONVERTERS[converter].partition(":")
-    converted: bytes = getattr(import_module(module), function)(data)
+    module, _, function = CONVERTERS[converter][0].partition(":")
+    converted: bytes = getattr(import_module(module), function)(data, *([companions] if companions else []))
     return converted

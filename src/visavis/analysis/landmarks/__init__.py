@@ -1,0 +1,29 @@
+"""Landmark models: the box of a face to the points of it."""
+
+from __future__ import annotations
+
+from visavis.analysis.landmarks.base import Landmarker
+from visavis.models.cards import ModelCard
+from visavis.models.loader import Loader, load_code
+from visavis.models.session import EngineOptions
+from visavis.models.store import Store
+
+__all__ = ["Landmarker", "landmarker_card", "open_landmarker"]
+
+
+def landmarker_card(name: str, store: Store) -> ModelCard:
+    """Return the card of a landmark model; `UnknownModel` if none has that name."""
+    return store.card_for(name, "landmarks", "landmark model")
+
+
+def open_landmarker(name: str, store: Store, options: EngineOptions, *, parallel: int = 1) -> Landmarker:
+    """Load the landmark model of a card.
+
+    Raises
+    ------
+    UnknownModel
+        If no landmark model has that name.
+    """
+    card = landmarker_card(name, store)
+    landmarker: Landmarker = load_code(__name__, card, Loader(store, options, parallel), {})
+    return landmarker

@@ -14,9 +14,10 @@ from visavis.errors import GalleryError, InputError, SubjectExists, VisavisError
 from visavis.gallery import erasure, identification, portable, remaking, store
 from visavis.gallery.database import Database
 from visavis.gallery.enrollment import FaceAnalyzer, probe_of, samples_of
-from visavis.gallery.records import Enrollment, Subject, checked_metadata, checked_name, micros_now
+from visavis.gallery.records import Enrollment, Subject, checked_metadata, micros_now
 from visavis.gallery.schema import collections, subjects
 from visavis.models.cards import Calibration
+from visavis.names import checked_name
 from visavis.recognition.compare import DEFAULT_FPIR, operating_point
 from visavis.types import Candidates, Embeddings
 

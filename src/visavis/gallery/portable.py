@@ -26,8 +26,9 @@ from visavis.errors import InputError, ModelMismatch, NotAGallery, StorageError,
 from visavis.gallery import store
 from visavis.gallery.crops import MAX_PNG, Crop
 from visavis.gallery.database import Database
-from visavis.gallery.records import checked_metadata, checked_name, from_micros, micros_now, to_micros
+from visavis.gallery.records import checked_metadata, from_micros, micros_now, to_micros
 from visavis.gallery.schema import crops, subjects, templates
+from visavis.names import checked_name
 from visavis.types import Embeddings, FloatArray
 
 __all__ = ["FORMAT", "VERSION", "Transfer", "export", "import_from"]

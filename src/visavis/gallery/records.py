@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -14,26 +13,19 @@ from visavis.errors import InputError
 
 __all__ = [
     "MAX_METADATA",
-    "MAX_NAME",
     "Enrollment",
     "Subject",
     "Template",
     "checked_metadata",
-    "checked_name",
     "from_micros",
     "micros_now",
     "to_micros",
 ]
 
-MAX_NAME = 200
-"""Characters a name, external id or collection name may have."""
 MAX_METADATA = 64 * 1024
 """Bytes metadata may have as JSON."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-# Direction overrides make one name look like another; joiners (also of category Cf) are part of Persian,
-# Hindi, emoji.
-_FORBIDDEN_FORMAT = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF)))
 
 
 @dataclass(frozen=True)
@@ -150,33 +142,6 @@ class Enrollment:
             "warnings": list(self.warnings),
             "quality": [dict(row) for row in self.quality],
         }
-
-
-def checked_name(value: object, what: str = "a subject's name") -> str:
-    """Return a name in Unicode's composed form (NFC), so that one name typed two ways is one name.
-
-    Raises
-    ------
-    InputError
-        If it is empty, longer than `MAX_NAME`, begins or ends with a space, or holds control characters, line
-        breaks or direction overrides.
-
-    Examples
-    --------
-    >>> checked_name("Zoe" + chr(0x308)) == "Zo" + chr(0xEB)
-    True
-    """
-    if not isinstance(value, str):
-        raise InputError(f"{what} must be text, not {type(value).__name__}")
-    name = unicodedata.normalize("NFC", value)
-    if not name or len(name) > MAX_NAME:
-        raise InputError(f"{what} must have 1 to {MAX_NAME} characters, not {len(name)}")
-    if name != name.strip():
-        raise InputError(f"{what} must not begin or end with a space: {name!r}")
-    for character in name:
-        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _FORBIDDEN_FORMAT:
-            raise InputError(f"{what} must not hold control characters, such as {character!r} in {name!a}")
-    return name
 
 
 def checked_metadata(value: Mapping[str, Any] | None) -> str:

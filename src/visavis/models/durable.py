@@ -16,15 +16,15 @@ __all__ = ["locked", "work_folder", "write_whole"]
 _LOCK_SECONDS = 1800  # a package manager on a slow line may well take minutes; longer means that it hangs
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file in one step: nobody ever sees half of it, even after a power cut."""
+def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file of these permissions in one step: nobody ever sees half of it, even after a power cut."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
+        Path(temporary).chmod(mode)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Error rates with intervals, as functions on arrays."""

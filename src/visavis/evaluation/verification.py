@@ -1,0 +1,331 @@
+"""How well similarities tell mated from non-mated pairs: accuracy over folds, TAR at a FAR, and how sure both are.
+
+TAR (true accept rate) is 1 - FNMR and FAR (false accept rate) is FMR in the words of ISO/IEC 19795-1; the names are
+those of the tables that papers print. A pair is accepted when its similarity reaches the threshold. A pair that could
+not be compared, for want of a face, is given the similarity -1: it counts, and as rejected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from visavis.errors import InputError
+
+__all__ = [
+    "Estimate",
+    "NonMated",
+    "accuracy",
+    "nonmated_pairs",
+    "pair_similarities",
+    "tar_at_far",
+    "tar_estimate",
+    "ten_fold",
+    "threshold_at_far",
+    "wilson",
+]
+
+Floats = npt.NDArray[np.floating[Any]]
+Ints = npt.NDArray[np.integer[Any]]
+Mask = npt.NDArray[np.bool_]
+
+_BLOCK = 512  # rows of similarities computed at once: 512 x 100,000 float32 are 200 MB
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured share with the interval that holds the true one at the confidence ``level``."""
+
+    value: float
+    low: float
+    high: float
+    level: float = 0.95
+
+    def to_dict(self) -> dict[str, float]:
+        """Return it as plain values."""
+        return {"value": self.value, "low": self.low, "high": self.high, "level": self.level}
+
+
+def wilson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's score interval of a share (Wilson, JASA 1927).
+
+    It holds near 0 and 1, where the normal interval does not, and takes the trials as independent.
+
+    Examples
+    --------
+    >>> low, high = wilson(2982, 3000)
+    >>> round(low, 4), round(high, 4)
+    (0.9905, 0.9962)
+    """
+    if trials < 1 or not 0 <= successes <= trials:
+        raise InputError(
+            f"{successes} of {trials} is no share: there must be a trial, and no more successes than trials"
+        )
+    if not 0 < level < 1:
+        raise InputError(f"a confidence level lies between 0 and 1, not {level}")
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    share = successes / trials
+    middle = share + z * z / (2 * trials)
+    half = z * (share * (1 - share) / trials + z * z / (4 * trials * trials)) ** 0.5
+    scale = 1 + z * z / trials
+    return max((middle - half) / scale, 0.0), min((middle + half) / scale, 1.0)
+
+
+def ten_fold(similarities: npt.ArrayLike, mated: npt.ArrayLike, folds: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the accuracy of each fold at the threshold that is best on the others: the protocol of LFW's View 2.
+
+    Parameters
+    ----------
+    similarities, mated, folds
+        ``(p,)`` each: of p pairs the similarity, whether they are mated, and the fold, any number of which may be.
+
+    Returns
+    -------
+    Float64, a share 0..1 for each fold in rising order.
+
+    Raises
+    ------
+    InputError
+        If the lengths differ, a similarity is not finite, or there are not two folds and pairs of both kinds.
+
+    Notes
+    -----
+    Of thresholds that are equally good on the other folds the middle one is taken (Huang et al., "Labeled Faces in
+    the Wild", 2007, leaves it open).
+
+    Examples
+    --------
+    >>> ten_fold([0.9, 0.2, 0.9, 0.3], [True, False, True, False], [0, 0, 1, 1]).tolist()
+    [1.0, 1.0]
+    """
+    s, m, f = _pairs(similarities, mated, folds)
+    names = np.unique(f)
+    if len(names) < 2:
+        raise InputError("the accuracy over folds needs at least two folds")
+    shares = []
+    for held_out in names:
+        train, test = f != held_out, f == held_out
+        candidates = np.unique(s[train])
+        yes, no = np.sort(s[train & m]), np.sort(s[train & ~m])
+        right = len(yes) - np.searchsorted(yes, candidates) + np.searchsorted(no, candidates)
+        best = candidates[right == right.max()]
+        shares.append(float(((s[test] >= best[len(best) // 2]) == m[test]).mean()))
+    return np.array(shares)
+
+
+def accuracy(similarities: npt.ArrayLike, mated: npt.ArrayLike, folds: npt.ArrayLike, level: float = 0.95) -> Estimate:
+    """Return the share of pairs decided rightly by `ten_fold`, with Wilson's interval.
+
+    The interval takes pairs as independent. People are in several pairs, so the true one is a little wider.
+    """
+    shares = ten_fold(similarities, mated, folds)
+    sizes = np.unique(np.asarray(folds), return_counts=True)[1]
+    right, total = round(float((shares * sizes).sum())), int(sizes.sum())
+    return Estimate(right / total, *wilson(right, total, level), level)
+
+
+def threshold_at_far(nonmated: npt.ArrayLike, far: float, total: int | None = None) -> float:
+    """Return the least threshold that no more than ``far`` of the non-mated pairs reach.
+
+    Parameters
+    ----------
+    nonmated
+        Similarities of non-mated pairs ``(n,)``; or only the highest of them.
+    total
+        How many non-mated pairs there are, where ``nonmated`` holds only the highest.
+
+    Raises
+    ------
+    InputError
+        If ``far`` is not in 0..1, there are no pairs, or too few were kept to tell.
+
+    Examples
+    --------
+    >>> round(threshold_at_far([0.1, 0.5, 0.3, 0.2], 0.25), 4)
+    0.3
+    """
+    if not 0 <= far < 1:
+        raise InputError(f"a false accept rate lies in 0..1, not {far}")
+    values = np.asarray(nonmated, np.float64)
+    count = len(values) if total is None else total
+    allowed = int(far * count + 1e-9)
+    if allowed >= len(values):
+        raise InputError(
+            f"a FAR of {far:g} over {count} non-mated pairs needs more of them than the {len(values)} given"
+        )
+    # Just above the first pair that must not be accepted, so that ties at it are refused.
+    return float(np.nextafter(np.partition(values, len(values) - 1 - allowed)[len(values) - 1 - allowed], 2))
+
+
+def tar_at_far(mated: npt.ArrayLike, nonmated: npt.ArrayLike, far: float) -> tuple[float, float]:
+    """Return the true accept rate at a false accept rate, and the threshold that gives it.
+
+    Parameters
+    ----------
+    mated, nonmated
+        Similarities ``(m,)`` and ``(n,)``.
+    far
+        The rate that the threshold may let through, 0..1; with fewer than ``1 / far`` non-mated pairs none gets
+        through.
+
+    Examples
+    --------
+    >>> share, threshold = tar_at_far([0.9, 0.8, 0.2], [0.1, 0.3, 0.0, 0.2], far=0.25)
+    >>> round(share, 3), round(threshold, 3)
+    (0.667, 0.2)
+    """
+    yes = np.asarray(mated, np.float64)
+    if not len(yes):
+        raise InputError("a true accept rate needs mated pairs")
+    threshold = threshold_at_far(nonmated, far)
+    return float((yes >= threshold).mean()), threshold
+
+
+@dataclass(frozen=True, eq=False)
+class NonMated:
+    """The most similar non-mated pairs among photos, which are those that decide thresholds.
+
+    Attributes
+    ----------
+    similarities
+        Float32 ``(k,)``, falling.
+    subjects
+        ``(k, 2)``: numbers of the two people of each pair.
+    total
+        How many non-mated pairs there are in all.
+    photos
+        ``(s,)``: how many photos each subject has.
+    """
+
+    similarities: npt.NDArray[np.float32]
+    subjects: npt.NDArray[np.intp]
+    total: int
+    photos: npt.NDArray[np.intp]
+
+
+def nonmated_pairs(
+    vectors: npt.NDArray[np.float32], subjects: npt.ArrayLike, *, found: Mask | None = None, share: float = 0.02
+) -> NonMated:
+    """Compare every photo with every photo of other people, and keep the share that is most alike.
+
+    Memory is bounded by the share kept, not by the number of pairs.
+
+    Parameters
+    ----------
+    vectors
+        Unit embeddings ``(n, d)`` of n photos.
+    subjects
+        ``(n,)``: numbers, from 0 on, of the people.
+    found
+        ``(n,)``: whether the photo has an embedding; one without is rejected (-1) by all, and counts.
+    share
+        Part of the pairs to keep: several times the FAR that is looked for.
+    """
+    person = np.asarray(subjects, np.intp)
+    n = len(vectors)
+    if vectors.ndim != 2 or person.shape != (n,) or (found is not None and found.shape != (n,)):
+        raise InputError(f"vectors (n, d) need n subjects, not shapes {vectors.shape} and {person.shape}")
+    photos = np.bincount(person)
+    total = _others(photos)
+    keep = max(min(int(share * total) + 1, total), 1)
+    there = np.arange(n) if found is None else np.flatnonzero(found)
+    vectors, owner = vectors[there], person[there]
+    kept: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.intp]]] = []
+    held, floor = 0, -2.0
+    for start in range(0, len(there), _BLOCK):
+        block = vectors[start : start + _BLOCK] @ vectors[start:].T
+        i, j = np.nonzero(block >= floor)
+        later = (j > i) & (owner[start + i] != owner[start + j])
+        i, j = i[later], j[later]
+        kept.append((block[i, j], np.stack([owner[start + i], owner[start + j]], axis=1)))
+        held += len(i)
+        if held > 2 * keep or start + _BLOCK >= len(there):
+            values, people = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+            if len(values) > keep:
+                best = np.argpartition(-values, keep - 1)[:keep]
+                values, people = values[best], people[best]
+                floor = float(values.min())
+            kept, held = [(values, people)], len(values)
+    if not kept:
+        return NonMated(np.empty(0, np.float32), np.empty((0, 2), np.intp), total, photos)
+    values, people = kept[0]
+    order = np.argsort(-values, kind="stable")
+    return NonMated(values[order], people[order], total, photos)
+
+
+def pair_similarities(vectors: npt.NDArray[np.float32], pairs: Ints, found: Mask | None = None) -> Floats:
+    """Return the similarity of pairs ``(p, 2)`` of rows; -1 where one of the two has no embedding."""
+    first, second = pairs[:, 0], pairs[:, 1]
+    similarities = np.einsum("ij,ij->i", vectors[first], vectors[second])
+    if found is not None:
+        similarities[~(found[first] & found[second])] = -1
+    return np.asarray(similarities)
+
+
+def tar_estimate(
+    mated: npt.ArrayLike,
+    subjects: npt.ArrayLike,
+    nonmated: NonMated,
+    far: float,
+    *,
+    level: float = 0.95,
+    repeats: int = 400,
+    seed: int = 2026,
+) -> tuple[Estimate, float]:
+    """Return the true accept rate at a false accept rate with its interval, and the threshold.
+
+    The interval is a bootstrap over subjects: each draw takes people with replacement, a non-mated pair weighs the
+    product of how often its two people were drawn, a mated one how often its person was, and the threshold is found
+    anew. It so covers both who is compared and where the threshold falls; drawing pairs would be far too sure, as
+    each person is in thousands of them (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics, 2007).
+
+    Parameters
+    ----------
+    mated, subjects
+        ``(m,)``: similarity and person of each mated pair.
+    nonmated
+        From `nonmated_pairs`, with a share several times ``far``.
+    repeats, seed
+        How many draws, and of which random numbers.
+    """
+    yes, person = np.asarray(mated, np.float64), np.asarray(subjects, np.intp)
+    if not len(yes) or yes.shape != person.shape:
+        raise InputError(f"mated pairs need a similarity and a subject each, not {yes.shape} and {person.shape}")
+    threshold = threshold_at_far(nonmated.similarities, far, nonmated.total)
+    people = len(nonmated.photos)
+    rng = np.random.default_rng(seed)
+    a, b = nonmated.subjects.T
+    rates = []
+    for _ in range(repeats):
+        weight = rng.multinomial(people, np.full(people, 1 / people))
+        drawn = weight[person]
+        if not drawn.any():
+            continue  # only where there are a handful of mated subjects
+        reached = np.cumsum(weight[a] * weight[b])
+        first_refused = int(np.searchsorted(reached, int(far * _others(weight * nonmated.photos)), side="right"))
+        at = nonmated.similarities[min(first_refused, len(reached) - 1)]
+        rates.append(float(drawn[yes > at].sum() / drawn.sum()))
+    tail = 50 * (1 - level)
+    low, high = np.percentile(rates, [tail, 100 - tail])
+    return Estimate(float((yes >= threshold).mean()), float(low), float(high), level), threshold
+
+
+def _others(photos: npt.NDArray[np.intp]) -> int:
+    """Return how many pairs of photos of different people there are, given each one's number."""
+    return int((int(photos.sum()) ** 2 - int((photos.astype(np.int64) ** 2).sum())) // 2)
+
+
+def _pairs(similarities: Any, mated: Any, folds: Any) -> tuple[npt.NDArray[np.float64], Mask, npt.NDArray[Any]]:
+    s, m, f = np.asarray(similarities, np.float64), np.asarray(mated), np.asarray(folds)
+    if s.ndim != 1 or s.shape != m.shape or s.shape != f.shape or m.dtype != bool:
+        shapes = f"{s.shape}, {m.shape} {m.dtype}, {f.shape}"
+        raise InputError(f"pairs need a similarity, a boolean and a fold each, not {shapes}")
+    if not np.isfinite(s).all():
+        raise InputError("similarities must be finite, but hold NaN or infinity")
+    if m.all() or not m.any():
+        raise InputError("the accuracy needs mated and non-mated pairs")
+    return s, m, f

@@ -16,6 +16,7 @@ CONVERTERS = {
     "onnx-float32": ("visavis.models.convert.fold:float32_any_batch", ".onnx"),
     "onnx-float32-any-size": ("visavis.models.convert.fold:float32_any_size", ".onnx"),
     "dlib-resnet": ("visavis.models.convert.dlib_resnet:dlib_resnet", ".onnx"),
+    "tflite": ("visavis.models.convert.tflite:to_onnx", ".onnx"),
     "tfjs-graph": ("visavis.models.convert.tfjs_graph:graph_model", ".onnx"),
     "mtcnn-pnet": ("visavis.models.convert.mtcnn:pnet", ".onnx"),
     "mtcnn-rnet": ("visavis.models.convert.mtcnn:rnet", ".onnx"),

@@ -28,10 +28,10 @@ from visavis.recognition import Recognizer, open_recognizer, recognizer_card
 from visavis.recognition.compare import verification
 from visavis.types import Embeddings, Faces, Image, Verification
 
-__all__ = ["Analysis", "Analyzer", "analyze", "only_face", "verify"]
+__all__ = ["FILLER", "Analysis", "Analyzer", "analyze", "only_face", "verify"]
 
 _CHUNK = 16  # images a worker takes at once: enough to fill the recognizer's batches
-_FILLER = "face-mesh"  # gives five landmarks where the detector finds boxes alone
+FILLER = "face-mesh"  # gives five landmarks where the detector finds boxes alone
 _RUN_PIXELS = 4 * 2**20  # decoded pixels held before the detector runs: bounds memory on large photos
 
 
@@ -240,6 +240,10 @@ class Analyzer:
         five = landmarker.five(points) if faces.landmarks is None else faces.landmarks
         return faces.replace(landmarks=five, traits={**faces.traits, **points})
 
+    def with_landmarks(self, image: Image, faces: Faces) -> Faces:
+        """Return the faces of a detector with the points that `analyze` adds, as `crop` needs them."""
+        return self._with_landmarks(image, faces, parallel=1)
+
     def crop(self, image: Image, faces: Faces) -> Image:
         """Return the aligned crops of faces, uint8 ``(n, size, size, 3)``, as the recognizer takes them."""
         return _crops(self._get_recognizer(1), image, faces)
@@ -279,7 +283,7 @@ class Analyzer:
     def _get_landmarker(self, parallel: int) -> Landmarker:
         with self._lock:
             if parallel not in self._landmarkers:
-                name = self._landmarks or _FILLER
+                name = self._landmarks or FILLER
                 self._landmarkers[parallel] = open_landmarker(name, self.store, self.options, parallel=parallel)
             return self._landmarkers[parallel]
 

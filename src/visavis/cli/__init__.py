@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from visavis import __version__
+from visavis.cli.comparison import compare
 from visavis.cli.demo import demo
 from visavis.cli.faces import detect, find, verify
 from visavis.cli.gallery import app as gallery
@@ -63,6 +64,7 @@ def _root(
 for _command in (detect, verify, find, enroll, identify):
     app.command()(_command)
 app.add_typer(gallery, name="gallery")
+models.command()(compare)
 app.add_typer(models, name="models")
 for _command in (demo, doctor, bench):
     app.command()(_command)

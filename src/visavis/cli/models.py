@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from visavis.models.cards import ModelCard
     from visavis.models.store import ModelState, Progress, Store
 
-__all__ = ["app"]
+__all__ = ["app", "under_way"]
 
 app = typer.Typer(help="List, fetch, show, verify, add and remove models.", no_args_is_help=True)
 
@@ -91,7 +91,7 @@ def fetch(
             try:
                 if accept_license:
                     store.accept_license(name)
-                with _progress() as progress:
+                with under_way() as progress:
                     path = store.fetch(name, source_dir=source_dir, progress=progress)
                 shown = None if path is None else str(path)
                 report.row(name, shown or "ready", item={"id": name, "path": shown})
@@ -324,7 +324,7 @@ def _brief(values: tuple[float, float, float]) -> str:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Progress | None]:
+def under_way() -> Iterator[Progress | None]:
     """Show what is under way on stderr, where that is a terminal."""
     if not sys.stderr.isatty():
         yield None

@@ -281,7 +281,8 @@ def tar_estimate(
     The interval is a bootstrap over subjects: each draw takes people with replacement, a non-mated pair weighs the
     product of how often its two people were drawn, a mated one how often its person was, and the threshold is found
     anew. It so covers both who is compared and where the threshold falls; drawing pairs would be far too sure, as
-    each person is in thousands of them (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics, 2007).
+    each person is in thousands of them (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics, 2007). No
+    draw can show what no pair does, as when all are accepted: the interval is never narrower than Wilson's.
 
     Parameters
     ----------
@@ -311,7 +312,9 @@ def tar_estimate(
         rates.append(float(drawn[yes > at].sum() / drawn.sum()))
     tail = 50 * (1 - level)
     low, high = np.percentile(rates, [tail, 100 - tail])
-    return Estimate(float((yes >= threshold).mean()), float(low), float(high), level), threshold
+    accepted = int((yes >= threshold).sum())
+    least, most = wilson(accepted, len(yes), level)
+    return Estimate(accepted / len(yes), min(float(low), least), max(float(high), most), level), threshold
 
 
 def _others(photos: npt.NDArray[np.intp]) -> int:

@@ -159,6 +159,17 @@ class Store:
         """Return what the store holds of a model and its parts after hashing their files."""
         return self._whole(self.card(name), rehash=True)
 
+    def unusable(self, name: str) -> str:
+        """Return why a model can't be used until the user does something, or "": a license, a missing library."""
+        card = self.card(name)
+        try:
+            self._require_accepted(card)
+        except ModelError as error:
+            return str(error)
+        if not _library_there(card):
+            return f"{name} needs the package {card.library}: pip install 'visavis[{card.library}]'"
+        return next(filter(None, map(self.unusable, card.parts)), "")
+
     def _whole(self, card: ModelCard, *, rehash: bool = False) -> ModelState:
         """Join the states of a model's file, parts and library: as bad as the worst of them."""
         own = self._state(card, rehash=rehash) if card.has_file else ModelState(card.id, "ready")

@@ -76,12 +76,12 @@ def compare(
         for detector in finders:
             try:
                 with under_way() as say:
-                    rows, why = compared(detector, embedders, photos, chosen, running, say=say)
+                    rows, broken = compared(detector, embedders, photos, chosen, running, say=say)
             except VisavisError as error:
                 failed[detector] = str(error)
                 report.say(f"{detector} left out: {error}")
                 continue
-            for recognizer, reason in why.items():
+            for recognizer, reason in broken.items():
                 failed[recognizer] = reason
                 report.say(f"{recognizer} with {detector} left out: {reason}")
             for row in rows:

@@ -27,7 +27,21 @@ _ARCFACE_112 = (
     (41.5493, 92.3655),
     (70.7299, 92.2041),
 )
-TEMPLATES = MappingProxyType({"arcface-112": (112, np.array(_ARCFACE_112, np.float32))})
+# Where they lie, at the median, in dlib's face chips of side 150 and padding 0.25. dlib cuts those around points of its
+# own, corners of the eyes and base of the nose; derived by benchmarks/dlib_template.py.
+_DLIB_150 = (
+    (46.3817, 44.8813),
+    (102.6357, 44.9837),
+    (73.9985, 77.3793),
+    (49.9495, 102.2157),
+    (99.2646, 102.9028),
+)
+TEMPLATES = MappingProxyType(
+    {
+        "arcface-112": (112, np.array(_ARCFACE_112, np.float32)),
+        "dlib-150": (150, np.array(_DLIB_150, np.float32)),
+    }
+)
 for _, _points in TEMPLATES.values():
     _points.flags.writeable = False
 """Template name to its side in pixels and its five points ``(5, 2)``."""

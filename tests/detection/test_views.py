@@ -10,7 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from visavis.detection import yunet
-from visavis.detection.yunet import View, views
+from visavis.detection.views import View
+from visavis.detection.yunet import views
 
 sides = st.integers(1, 9000) | st.integers(1, 65_535)
 smallest = st.none() | st.floats(8, 400)
@@ -34,8 +35,8 @@ def test_every_view_lies_in_the_image_and_in_memory(height, width, min_face):
         assert view.width >= 1 <= view.height
         assert view.x + view.width <= width
         assert view.y + view.height <= height
-        assert view.width * view.scale <= yunet._TILE + view.scale + 1
-        assert view.height * view.scale <= yunet._TILE + view.scale + 1
+        assert view.width * view.scale <= yunet.SIGHT.tile + view.scale + 1
+        assert view.height * view.scale <= yunet.SIGHT.tile + view.scale + 1
         assert view.inner == (
             view.x > 0,
             view.y > 0,
@@ -56,7 +57,7 @@ def test_the_views_of_each_scale_cover_the_image(height, width, min_face):
             assert cuts[0][0] == 0
             assert cuts[-1][1] == length
             for (_, end), (start, _) in pairwise(cuts):
-                assert (end - start) * plan[0].scale >= yunet._OVERLAP - 2 * plan[0].scale
+                assert (end - start) * plan[0].scale >= yunet.SIGHT.overlap - 2 * plan[0].scale
 
 
 @settings(max_examples=100)
@@ -78,7 +79,7 @@ def test_every_face_lies_whole_in_a_view_that_shows_it_well(height, width, min_f
     x, y = where[0] * (width - face), where[1] * (height - face)
     box = (x, y, x + face, y + face)
     shown = [view.scale * face for view in plan if in_view(view, box)]
-    assert any(yunet._SMALLEST - 0.5 <= pixels <= yunet._COARSE_SIDE + 0.5 for pixels in shown)
+    assert any(yunet.SIGHT.smallest - 0.5 <= pixels <= yunet.SIGHT.coarse + 0.5 for pixels in shown)
 
 
 def test_a_portrait_is_looked_at_once():
@@ -113,6 +114,6 @@ def test_each_scale_hands_over_to_the_next():
     for longest in np.geomspace(641, 65_535, 40).astype(int):
         scales = sorted(by_scale(views(100, int(longest))))
         ratios = [b / a for a, b in pairwise(scales)]
-        assert all(1 < ratio <= yunet._SCALE_STEP * (1 + 1e-9) for ratio in ratios)
+        assert all(1 < ratio <= yunet.SIGHT.step * (1 + 1e-9) for ratio in ratios)
         assert scales[0] * longest == pytest.approx(640)
         assert scales[-1] == pytest.approx(1.4)

@@ -11,46 +11,36 @@ range, and in overlapping tiles at full size, where small faces are.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from visavis.detection.views import Sight, View, merge, place, plan, show
 from visavis.errors import InputError, ModelError
-from visavis.geometry import area, clip_boxes, intersection, nms
 from visavis.models.cards import ModelCard
 from visavis.models.loader import Loader
 from visavis.models.session import Session
 from visavis.types import Faces, FloatArray, Image
 
-__all__ = ["View", "YuNet", "decode", "load", "views"]
+__all__ = ["SIGHT", "YuNet", "decode", "load", "views"]
 
 _STRIDES = (8, 16, 32)
 _ALIGN = 32  # both sides of the network's input
-_NMS_IOU = 0.3
 _SCORE = 0.6
 _BATCH = 8
 _BATCH_PIXELS = 2**20  # of images run together: beyond, a batch gains nothing and takes memory
 
-_SMALLEST = 28.0  # px a face needs in the finest view to be found reliably
-_DEFAULT_MIN_FACE = 20.0
-_COARSE_SIDE = 640  # long side of the coarsest view: a face that fills it is still seen
-_TILE = 1664  # px of a view's side, which bounds memory
-_OVERLAP = 256  # px between tiles; a larger face is seen whole by a coarser view
-_SCALE_STEP = _OVERLAP / _SMALLEST  # between views: a face as large as the overlap in one is found in the next
-
-# How well a view shows a face, by the log2 of its longer side there: landmarks of very small and very large faces
-# are rough, so the view in which a face has 64 to 400 pixels describes it.
-_FIT_LOG2_SIDE = np.array([4.0, 6.0, 8.64, 9.64], np.float32)
-_FIT = np.array([0.5, 1.0, 1.0, 0.5], np.float32)
-# A box that touches a side at which a tile was cut off shows part of a face that is whole in another view; one that
-# comes near it (in sides of the box) may, and gives way to another view's.
-_CUT = 2.0
-_NEAR_CUT = 0.1
+# Landmarks of very small and very large faces are rough, so the view in which a face has 64 to 400 pixels describes it.
+SIGHT = Sight(
+    smallest=28.0,
+    coarse=640,
+    tile=1664,
+    overlap=256,
+    min_face=20.0,
+    fit=((16, 0.5), (64, 1.0), (2**8.64, 1.0), (2**9.64, 0.5)),
+)
 
 
 def load(card: ModelCard, loader: Loader, *, score: float | None = None, min_face: float | None = None) -> YuNet:
@@ -106,25 +96,10 @@ def _decode(
     return np.concatenate([np.empty(0, np.intp), *images]), Faces.concat([Faces.empty(), *faces])
 
 
-@dataclass(frozen=True)
-class View:
-    """A part of an image at a scale: ``pixel = offset + view pixel / scale``."""
-
-    scale: float
-    x: int = 0
-    y: int = 0
-    width: int = 0
-    height: int = 0
-    inner: tuple[bool, bool, bool, bool] = (False, False, False, False)  # which sides cut through the image
-
-
 def views(height: int, width: int, min_face: float | None = None) -> list[View]:
-    """Plan what to look at so that faces from ``min_face`` pixels to the whole frame lie in the network's range.
+    """Plan the looks at a picture; see `visavis.detection.views.plan`.
 
-    The finest scale shows ``min_face`` at `_SMALLEST` pixels, tiled where it is large; a coarse look at the whole
-    picture finds what is too large for that. Further looks fill a gap between the two in very large pictures.
-    None looks for faces from 20 px in pictures larger than `_COARSE_SIDE`, from `_SMALLEST` in smaller ones, where
-    enlarging would double the cost of every portrait.
+    None looks for faces from 20 px in pictures of more than 640 px, from 28 px in smaller ones.
 
     Examples
     --------
@@ -133,32 +108,7 @@ def views(height: int, width: int, min_face: float | None = None) -> list[View]:
     >>> [round(view.scale, 2) for view in views(3000, 4000, min_face=56)]
     [0.16, 0.5, 0.5]
     """
-    longest = max(height, width)
-    if min_face is None:
-        min_face = _DEFAULT_MIN_FACE if longest > _COARSE_SIDE else _SMALLEST
-    finest, coarse = _SMALLEST / min_face, _COARSE_SIDE / longest
-    if finest <= coarse:
-        return _tiles(height, width, finest)
-    steps = math.ceil(math.log(finest / coarse) / math.log(_SCALE_STEP))
-    scales = (coarse * (finest / coarse) ** (i / steps) for i in range(steps + 1))
-    return [view for scale in scales for view in _tiles(height, width, scale)]
-
-
-def _tiles(height: int, width: int, scale: float) -> list[View]:
-    rows, columns = (_cuts(side, _TILE / scale, _OVERLAP / scale) for side in (height, width))
-    return [
-        View(scale, x1, y1, x2 - x1, y2 - y1, (x1 > 0, y1 > 0, x2 < width, y2 < height))
-        for y1, y2 in rows
-        for x1, x2 in columns
-    ]
-
-
-def _cuts(length: int, tile: float, overlap: float) -> list[tuple[int, int]]:
-    """Cut a side into equal overlapping pieces no longer than ``tile``."""
-    count = max(1, math.ceil((length - overlap) / (tile - overlap)))
-    piece = math.ceil((length + (count - 1) * overlap) / count)
-    step = (length - piece) / max(count - 1, 1)
-    return [(round(i * step), min(round(i * step) + piece, length)) for i in range(count)]
+    return plan(height, width, SIGHT, min_face)
 
 
 class YuNet:
@@ -199,69 +149,14 @@ class YuNet:
                 batch = members[start : start + step]
                 seen = [self._look([images[i] for i in batch], view) for view in plan]
                 for row, i in enumerate(batch):
-                    found[i] = _merge([looks[row] for looks in seen], height, width)
+                    found[i] = merge([looks[row] for looks in seen], height, width)
         return found
 
     def _look(self, images: Sequence[Image], view: View) -> list[Faces]:
         """Return each image's faces in one view, in image pixels; their trait "fit" says how well it shows them."""
-        height, width = max(round(view.height * view.scale), 1), max(round(view.width * view.scale), 1)
-        padded = (-(-height // _ALIGN) * _ALIGN, -(-width // _ALIGN) * _ALIGN)
+        padded = [-(-side // _ALIGN) * _ALIGN for side in view.shown]
         batch = np.zeros((len(images), *padded, 3), np.uint8)
         for row, image in zip(batch, images, strict=True):
-            part = image[view.y : view.y + view.height, view.x : view.x + view.width]
-            row[:height, :width] = part if part.shape[:2] == (height, width) else _resize(part, height, width)
-        # Per axis, as the sides were rounded to whole pixels.
-        back = np.array([view.width / width, view.height / height], np.float32)
-        offset = np.array([view.x, view.y], np.float32)
-        owner, faces = _decode(self._session.run(batch), *padded, self._score)
-        side = (faces.boxes[:, 2:] - faces.boxes[:, :2]).max(axis=1, initial=1)
-        fit = np.interp(np.log2(side), _FIT_LOG2_SIDE, _FIT)
-        if any(view.inner):
-            gap = _gap_to_cut(faces.boxes, height, width, view.inner)
-            fit[gap < _NEAR_CUT * side] /= 2
-            owner, faces, fit = owner[gap >= _CUT], faces[gap >= _CUT], fit[gap >= _CUT]
-        assert faces.landmarks is not None
-        faces = Faces(
-            boxes=faces.boxes * np.tile(back, 2) + np.tile(offset, 2),
-            scores=faces.scores,
-            landmarks=faces.landmarks * back + offset,
-            traits={"fit": fit},
-        )
-        looks = []
-        for i in range(len(images)):
-            mine = np.flatnonzero(owner == i)
-            looks.append(faces[mine[nms(faces.boxes[mine], faces.scores[mine], _NMS_IOU)]])
-        return looks
-
-
-def _resize(image: Image, height: int, width: int) -> Image:
-    how = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
-
-
-def _gap_to_cut(
-    boxes: FloatArray, height: int, width: int, inner: tuple[bool, bool, bool, bool]
-) -> npt.NDArray[np.float32]:
-    """Return each box's gap in pixels to the nearest side where the tile, not the image, ends."""
-    gaps = np.stack([boxes[:, 0], boxes[:, 1], width - boxes[:, 2], height - boxes[:, 3]], axis=1)
-    return np.asarray(np.where(inner, gaps, np.inf).min(axis=1, initial=np.inf))
-
-
-def _merge(looks: Sequence[Faces], height: int, width: int) -> Faces:
-    """Join what the views found of one image, each face from the view that saw it best."""
-    faces = looks[0] if len(looks) == 1 else Faces.concat(looks)
-    if len(looks) > 1 and len(faces):
-        faces = faces[nms(faces.boxes, faces.scores * faces.traits["fit"], _NMS_IOU)]
-        faces = faces[~_parts(faces)]
-    boxes = clip_boxes(faces.boxes, height, width)
-    visible = area(boxes) > 0.25 * area(faces.boxes)
-    best_first = np.argsort(-faces.scores, kind="stable")
-    return faces.replace(boxes=boxes, traits={})[best_first[visible[best_first]]]
-
-
-def _parts(faces: Faces) -> npt.NDArray[np.bool_]:
-    """Tell which boxes lie inside a larger, surer face: an eye or half a face that looks like a small one."""
-    size, scores = area(faces.boxes), faces.scores
-    inside = intersection(faces.boxes, faces.boxes) > 0.7 * size[:, None]
-    outdone = (size[None, :] > 2 * size[:, None]) & (scores[None, :] >= scores[:, None])
-    return np.asarray((inside & outdone).any(axis=1))
+            show(image, view, row)
+        owner, faces = _decode(self._session.run(batch), padded[0], padded[1], self._score)
+        return place(owner, faces, view, len(images), SIGHT)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from visavis.errors import InputError
 from visavis.types import FloatArray, Image
 
-__all__ = ["TEMPLATES", "align", "similarity_transform"]
+__all__ = ["TEMPLATES", "align", "crop", "similarity_transform"]
 
 # Where the five points lie in a crop of side 112 (ArcFace: Deng et al., CVPR 2019; also SFace, AdaFace, MagFace).
 _ARCFACE_112 = (
@@ -120,12 +120,30 @@ def align(image: Image, landmarks: FloatArray, template: str = "arcface-112", si
         raise InputError(f"no alignment template {template!r}; there are {', '.join(TEMPLATES)}")
     side, points = TEMPLATES[template]
     size = size or side
-    matrices = similarity_transform(landmarks, points * (size / side))
+    return crop(image, similarity_transform(landmarks, points * (size / side)), size)
+
+
+def crop(image: Image, matrices: npt.NDArray[np.float64], size: int) -> Image:
+    """Cut squares out of an image, turned and scaled.
+
+    Parameters
+    ----------
+    image
+        RGB uint8 ``(h, w, 3)``.
+    matrices
+        Float64 ``(n, 2, 3)``: similarity transforms that map ``(x, y, 1)`` of the image to the crop; mirrored or not.
+    size
+        Side of the crops in pixels.
+
+    Returns
+    -------
+    Uint8 ``(n, size, size, 3)``, black outside of the image; what is shrunk to half or less is averaged.
+    """
     crops = np.zeros((len(matrices), size, size, 3), np.uint8)
-    for crop, matrix in zip(crops, matrices, strict=True):
-        cut = _warp(image, matrix, size)
-        if cut is not None:
-            crop[:] = cut
+    for target, matrix in zip(crops, matrices, strict=True):
+        part = _warp(image, matrix, size)
+        if part is not None:
+            target[:] = part
     return crops
 
 

@@ -1,7 +1,10 @@
-"""Measure SFace's false match rates on all non-mated pairs of lfw-dev.
+"""Measure recognizers' false match rates on all non-mated pairs of lfw-dev.
 
-    python benchmarks/calibrate_lfw.py            print the tables of docs/calibration.md
-    python benchmarks/calibrate_lfw.py --write    also write src/visavis/models/calibrations.toml
+    python benchmarks/calibrate_lfw.py                         print SFace's tables of docs/calibration.md
+    python benchmarks/calibrate_lfw.py dlib-resnet             those of another recognizer, or of several
+    python benchmarks/calibrate_lfw.py dlib-resnet --write     also put them into src/visavis/models/calibrations.toml
+
+Each recognizer is measured plain and with ``flip``. The tables of those that were not asked for stay as they are.
 
 f32, YuNet at its defaults, the central face of each photo. Intervals: 95 %, percentiles of `REPEATS` seeded draws of
 subjects, not of pairs: a person is in thousands of pairs, so pairs are not independent.
@@ -10,6 +13,7 @@ subjects, not of pairs: a person is in thousands of pairs, so pairs are not inde
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -28,6 +32,8 @@ RATES = (
     5e-5, 2e-5, 1e-5, 5e-6, 2e-6, 1e-6,
 )  # fmt: skip
 REPEATS = 400
+HEADER = "# Written by benchmarks/calibrate_lfw.py --write. A point is: similarity, FMR, 95 % interval of the FMR.\n"
+TARGET = ROOT / "src" / "visavis" / "models" / "calibrations.toml"
 ERRORS = Path(__file__).with_name("lfw_label_errors.toml")
 
 
@@ -109,34 +115,48 @@ def report(title: str, pairs: Pairs, vectors: np.ndarray, *, bootstrap: bool = T
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recognizers", nargs="*", default=["sface"], help="card ids; default sface")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     lfw = Lfw.open()
+    for name in options.recognizers:
+        tables = "".join(calibrate(lfw, name, flip) for flip in (False, True))
+        if options.write:
+            TARGET.write_text(with_tables(TARGET.read_text("utf-8"), name, tables), "utf-8")
+            print(f"\nwrote {name} into {TARGET.relative_to(ROOT)}")
+
+
+def calibrate(lfw: Lfw, name: str, flip: bool) -> str:
+    """Print the tables of one variant of a recognizer, and return the one that is kept, as TOML."""
     names, owners = lfw.photos, lfw.people
     known = tomllib.loads(ERRORS.read_text("utf-8"))
-    lines = [
-        "# Written by benchmarks/calibrate_lfw.py --write. A point is: similarity, FMR, 95 % interval of the FMR.\n"
-    ]
-    for flip in (False, True):
-        analyzer = Analyzer(precision="f32", flip=flip)
-        found, kept = embeddings(lfw, analyzer)
-        print(f"\n{found.model}: a face in {len(kept):,} of {len(lfw.members):,} photos")
-        accuracy = _view2(lfw, found, kept)
-        error = accuracy.std(ddof=1) / len(accuracy) ** 0.5
-        print(f"10-fold accuracy on the 3,000 pairs: {accuracy.mean():.3%}, standard error {error:.3%}")
-        photos = [names[i] for i in kept]
-        people = [owners[i] for i in kept]
-        report(f"{found.model}, labels as they are", Pairs(photos, people, {}), found.vectors, bootstrap=False)
-        pairs = Pairs(photos, people, known)
-        points = report(f"{found.model}, label errors left out", pairs, found.vectors)
-        lines.append(f'\n[sface."{found.model}"]\ndata = "lfw-dev"\n')
-        lines.append('note = "half of LFW, all pairs, label errors left out; see docs/calibration.md"\n')
-        lines.append(f"mated_pairs = {int(pairs.mated.sum())}\nnonmated_pairs = {int((~pairs.mated).sum())}\n")
-        lines.append("points = [\n" + "".join(f"    {point},\n" for point in points) + "]\n")
-    if options.write:
-        target = ROOT / "src" / "visavis" / "models" / "calibrations.toml"
-        target.write_text("".join(lines), "utf-8")
-        print(f"\nwrote {target.relative_to(ROOT)}")
+    analyzer = Analyzer(recognizer=name, precision="f32", flip=flip)
+    found, kept = embeddings(lfw, analyzer)
+    print(f"\n{found.model}: a face in {len(kept):,} of {len(lfw.members):,} photos")
+    accuracy = _view2(lfw, found, kept)
+    error = accuracy.std(ddof=1) / len(accuracy) ** 0.5
+    print(f"10-fold accuracy on the 3,000 pairs: {accuracy.mean():.3%}, standard error {error:.3%}")
+    photos = [names[i] for i in kept]
+    people = [owners[i] for i in kept]
+    report(f"{found.model}, labels as they are", Pairs(photos, people, {}), found.vectors, bootstrap=False)
+    pairs = Pairs(photos, people, known)
+    points = report(f"{found.model}, label errors left out", pairs, found.vectors)
+    return "".join(
+        [
+            f'\n[{name}."{found.model}"]\ndata = "lfw-dev"\n',
+            'note = "half of LFW, all pairs, label errors left out; see docs/calibration.md"\n',
+            f"mated_pairs = {int(pairs.mated.sum())}\nnonmated_pairs = {int((~pairs.mated).sum())}\n",
+            "points = [\n" + "".join(f"    {point},\n" for point in points) + "]\n",
+        ]
+    )
+
+
+def with_tables(text: str, name: str, tables: str) -> str:
+    """Return the file's text with a recognizer's tables put in, in place of those it had."""
+    head, *others = re.split(r"(?m)^(?=\n\[)", text)
+    kept = [HEADER if head == "" else head, *(table for table in others if not table.startswith(f"\n[{name}."))]
+    at = next((i for i, table in enumerate([head, *others]) if table.startswith(f"\n[{name}.")), len(kept))
+    return "".join([*kept[:at], tables, *kept[at:]])
 
 
 def _view2(lfw: Lfw, found: Embeddings, kept: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from visavis.gallery.enrollment import FaceAnalyzer, probe_of, samples_of
 from visavis.gallery.records import Enrollment, Subject, checked_metadata, micros_now
 from visavis.gallery.schema import collections, subjects
 from visavis.models.cards import Calibration
+from visavis.models.store import calibration_of
 from visavis.names import checked_name
 from visavis.recognition.compare import DEFAULT_FPIR, operating_point
 from visavis.types import Candidates, Embeddings
@@ -363,7 +364,7 @@ class Gallery:
         if self._analyzer is not None and self._analyzer.model == model:
             return self._analyzer.calibration
         if model not in self._calibrations:
-            self._calibrations[model] = identification.calibration_of(model)
+            self._calibrations[model] = calibration_of(model)
         return self._calibrations[model]
 
 

@@ -8,26 +8,16 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection
 
-from visavis.errors import ModelMismatch, VisavisError
+from visavis.errors import ModelMismatch
 from visavis.gallery import store
 from visavis.gallery.index import TemplateIndex
 from visavis.models.cards import Calibration
 from visavis.recognition.compare import OperatingPoint, fmr_at, operating_point
 from visavis.types import Candidates, Embeddings, Faces
 
-__all__ = ["calibration_of", "candidates", "refuse_other_models", "resemblances"]
+__all__ = ["candidates", "refuse_other_models", "resemblances"]
 
 _RESEMBLANCE_FMR = 1e-4
-
-
-def calibration_of(model: str) -> Calibration | None:
-    """Return the measured error rates of a model that visavis or the user has a card of, else None."""
-    from visavis.models.store import Store
-
-    try:
-        return Store().card(model.partition("+")[0]).calibrations.get(model)
-    except VisavisError:
-        return None
 
 
 def refuse_other_models(model: str, held: Mapping[str, int]) -> None:

@@ -33,11 +33,11 @@ from visavis.errors import (
     UnknownModel,
     VisavisError,
 )
-from visavis.models.cards import ModelCard, Task, builtin_cards, parse_cards
+from visavis.models.cards import Calibration, ModelCard, Task, builtin_cards, parse_cards
 from visavis.models.durable import locked, work_folder, write_whole
 from visavis.models.registry import NoConnectionError, Package, download, find_offline, sha256_of, storage_error
 
-__all__ = ["ModelState", "Store"]
+__all__ = ["ModelState", "Store", "calibration_of"]
 
 _CARD_LIMIT = 1 << 20  # bytes of a card file
 
@@ -511,3 +511,11 @@ def _read_record(path: Path) -> dict[str, Any] | None:
         return None
     fields = {"member_sha256", "converter", "sha256", "size", "mtime_ns"}
     return record if isinstance(record, dict) and fields <= record.keys() else None
+
+
+def calibration_of(model: str) -> Calibration | None:
+    """Return the measured error rates of a model's embeddings (``"sface+flip"``); None without such a card or table."""
+    try:
+        return Store().card(model.partition("+")[0]).calibrations.get(model)
+    except VisavisError:
+        return None

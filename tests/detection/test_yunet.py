@@ -285,7 +285,7 @@ class TestContract:
             make(**settings)
 
     def test_names_that_are_no_detector(self, store):
-        with pytest.raises(UnknownModel, match="'sface' is a model for recognition, not a detector; detectors: .*yunet"):
+        with pytest.raises(UnknownModel, match=r"is a model for recognition, not a detector; detectors: .*yunet"):
             open_detector("sface", store, F32)
         with pytest.raises(UnknownModel, match="did you mean yunet"):
             open_detector("yunett", store, F32)

@@ -17,8 +17,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from visavis.detection.settings import checked_min_face, checked_score
 from visavis.detection.views import Sight, View, merge, place, plan, show
-from visavis.errors import InputError, ModelError
+from visavis.errors import ModelError
 from visavis.models.cards import ModelCard
 from visavis.models.loader import Loader
 from visavis.models.session import Session
@@ -128,13 +129,9 @@ class YuNet:
     name = "yunet"
 
     def __init__(self, session: Session, *, score: float = _SCORE, min_face: float | None = None) -> None:
-        if not 0 < score <= 1:
-            raise InputError(f"the detector's score lies in 0..1, not {score}")
-        if min_face is not None and not 5 <= min_face <= 2000:
-            raise InputError(f"min_face is a height in pixels, 5 to 2000, not {min_face}")
         self._session = session
-        self._score = score
-        self._min_face = min_face
+        self._score = checked_score(score)
+        self._min_face = checked_min_face(min_face)
 
     def detect(self, images: Sequence[Image]) -> list[Faces]:
         """Return the faces of each RGB uint8 image, best score first; images of one size are run together."""

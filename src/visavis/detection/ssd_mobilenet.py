@@ -1,0 +1,132 @@
+"""SSD-MobileNetV1, the detector of face-api.js: MobileNetV1 at 512 x 512 with six box predictors.
+
+The anchors are those of "SSD: Single Shot MultiBox Detector" (Liu and others, 2016) as TensorFlow's Object Detection
+API makes them, with three small ones a cell of the finest grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from visavis.detection.settings import checked_min_face, checked_score
+from visavis.detection.views import Sight, look_in_squares
+from visavis.errors import ModelError
+from visavis.models.cards import ModelCard
+from visavis.models.loader import Loader
+from visavis.models.session import Session
+from visavis.types import Faces, FloatArray, Image
+
+__all__ = ["SIGHT", "SsdMobileNet", "anchors", "decode", "load"]
+
+_SIDE = 512  # px of the network's input
+_GRIDS = (32, 16, 8, 4, 2, 1)  # cells a side
+_SCALES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)  # of a grid's anchors; the next grid's scale serves one anchor
+_RATIOS = (2.0, 1 / 2, 3.0, 1 / 3)  # width to height
+_FINEST = ((0.1, 1.0), (0.2, 2.0), (0.2, 1 / 2))  # scale and ratio of the finest grid's
+_VARIANCES = np.array([10, 10, 5, 5], np.float32)  # the network gives offsets times these
+_SCORE = 0.5
+_BATCHES = (4, 1)
+
+SIGHT = Sight(
+    smallest=40.0,
+    coarse=_SIDE,
+    tile=_SIDE,
+    overlap=160,
+    min_face=40.0,
+    fit=((24, 0.5), (64, 1.0), (360, 1.0), (512, 0.5)),
+    square=True,
+)
+
+
+def load(card: ModelCard, loader: Loader, *, score: float | None = None, min_face: float | None = None) -> SsdMobileNet:
+    """Load the detector; see `SsdMobileNet` for the settings."""
+    return SsdMobileNet(
+        loader.session(card.id, batches=_BATCHES), score=_SCORE if score is None else score, min_face=min_face
+    )
+
+
+def anchors() -> FloatArray:
+    """Return the anchors, float32 ``(5118, 4)``: center y, center x, height, width in sides of the input.
+
+    Examples
+    --------
+    >>> anchors().shape
+    (5118, 4)
+    >>> anchors()[0].tolist()
+    [0.015625, 0.015625, 0.10000000149011612, 0.10000000149011612]
+    """
+    rows = []
+    for k, cells in enumerate(_GRIDS):
+        scale, following = _SCALES[k], _SCALES[k + 1]
+        shapes = [(scale, 1.0), ((scale * following) ** 0.5, 1.0), *((scale, ratio) for ratio in _RATIOS)]
+        sizes = [(s / ratio**0.5, s * ratio**0.5) for s, ratio in (shapes if k else _FINEST)]
+        middle = (np.arange(cells) + 0.5) / cells
+        y, x = np.meshgrid(middle, middle, indexing="ij")
+        centers = np.repeat(np.stack([y, x], axis=-1).reshape(-1, 2), len(sizes), axis=0)
+        rows.append(np.concatenate([centers, np.tile(sizes, (cells * cells, 1))], axis=1))
+    return np.concatenate(rows).astype(np.float32)
+
+
+def decode(outputs: Mapping[str, FloatArray], score: float) -> list[Faces]:
+    """Turn the network's outputs into faces, before suppression.
+
+    Parameters
+    ----------
+    outputs
+        ``boxes`` ``(n, 5118, 4)``, offsets of the anchors' center and log size, and ``logits`` ``(n, 5118)``.
+    score
+        Faces below this are left out. A face's score is the sigmoid of its logit, 0..1.
+
+    Returns
+    -------
+    One `Faces` an image, in pixels of the network's input.
+    """
+    priors = anchors()
+    boxes, logits = outputs["boxes"], outputs["logits"]
+    if boxes.shape[1:] != priors.shape or logits.shape[1:] != priors.shape[:1]:
+        raise ModelError(f"this is not SSD-MobileNetV1: {boxes.shape[1:]} boxes for {len(priors)} anchors")
+    found = []
+    for logit, row in zip(logits, boxes, strict=True):
+        scores = 1 / (1 + np.exp(-np.clip(logit, -80, 80)))
+        best = np.flatnonzero(scores >= score)
+        offsets, prior = row[best] / _VARIANCES, priors[best]
+        center = prior[:, :2] + offsets[:, :2] * prior[:, 2:]
+        half = np.exp(np.minimum(offsets[:, 2:], 10)) * prior[:, 2:] / 2
+        if not (np.isfinite(offsets).all() and np.isfinite(logit).all()):
+            raise ModelError(
+                "SSD-MobileNet returned NaN or infinity; check its file: visavis models verify ssd-mobilenet"
+            )
+        corners = np.concatenate([center - half, center + half], axis=1)[:, [1, 0, 3, 2]]
+        found.append(Faces(corners * _SIDE, scores[best]))
+    return found
+
+
+class SsdMobileNet:
+    """The detector of face-api.js: boxes alone.
+
+    Parameters
+    ----------
+    session
+        The network.
+    score
+        Least score of a face, 0..1.
+    min_face
+        Height in pixels of the smallest face looked for. None takes 40 in pictures of more than 512 px, in smaller
+        ones what a single look finds.
+    """
+
+    name = "ssd-mobilenet"
+
+    def __init__(self, session: Session, *, score: float = _SCORE, min_face: float | None = None) -> None:
+        self._session = session
+        self._score = checked_score(score)
+        self._min_face = checked_min_face(min_face)
+
+    def detect(self, images: Sequence[Image]) -> list[Faces]:
+        """Return the faces of each RGB uint8 image, best score first."""
+        return look_in_squares(images, SIGHT, self._min_face, self._see, max(_BATCHES))
+
+    def _see(self, squares: Image) -> list[Faces]:
+        return decode(self._session.run(squares), self._score)

@@ -71,7 +71,8 @@ def regression_trees(data: bytes) -> bytes:
     offsets = [_float32(reader.floats(2 * _count(reader, _PIXELS, "pixels"))).reshape(-1, 2) for _ in range(stages)]
     reader.end()
 
-    if len({len(row) for row in (*anchors, *offsets)}) > 1 or len({forest["leaves"].shape for forest in forests}) > 1:
+    pixels = {len(row) for row in anchors} | {len(row) for row in offsets}
+    if len(pixels) > 1 or len({forest["leaves"].shape for forest in forests}) > 1:
         raise InputError("a shape predictor whose stages differ in size can't be used")
     arrays: dict[str, Any] = {name: np.stack([forest.pop(name) for forest in forests]) for name in list(forests[0])}
     for name in ("first", "second"):

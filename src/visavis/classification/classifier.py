@@ -11,9 +11,8 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from visavis.classification.methods import METHODS, Floats, Ints, Scorer, blocks, fit, own_similarity
+from visavis.classification.methods import Floats, Ints, Scorer, blocks, fit, own_similarity, require
 from visavis.classification.predictions import Predictions
 from visavis.classification.probabilities import Confidence, confidence
 from visavis.classification.reject import Reject, closest_others, reject
@@ -24,7 +23,7 @@ from visavis.names import checked_name
 from visavis.recognition.compare import DEFAULT_FPIR
 from visavis.types import Embeddings
 
-__all__ = ["Classifier", "Validation"]
+__all__ = ["Classifier", "Validation", "same_pictures"]
 
 _FOLDS = 5
 _SAME = 1 - 1e-6  # similarity of one picture with itself, after rounding
@@ -145,9 +144,10 @@ class Classifier:
         ModelError
             If scikit-learn is needed and missing.
         """
-        settings = _checked(method, neighbors, c, gamma)
+        settings = _checked(neighbors, c, gamma)
         people, owners = _people(subjects, len(embeddings))
-        kept = _once(embeddings.vectors, owners, people)
+        require(method, len(people))
+        kept = _once(embeddings, owners, people)
         embeddings, owners = embeddings[kept], owners[kept]
         vectors = embeddings.vectors.astype(np.float64)
         calibration = calibration or calibration_of(embeddings.model)
@@ -261,9 +261,7 @@ class Classifier:
         return self.templates.vectors.astype(np.float64)
 
 
-def _checked(method: str, neighbors: int, c: float, gamma: float) -> dict[str, Any]:
-    if method not in METHODS:
-        raise InputError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
+def _checked(neighbors: int, c: float, gamma: float) -> dict[str, Any]:
     if not 1 <= neighbors <= 10_000:
         raise InputError(f"neighbors must lie in 1..10000, not {neighbors}")
     for name, value in (("c", c), ("gamma", gamma)):
@@ -283,11 +281,18 @@ def _people(subjects: Sequence[str], rows: int) -> tuple[tuple[str, ...], Ints]:
     return people, np.array([number[name] for name in names], np.int64)
 
 
-def _once(vectors: npt.NDArray[np.float32], owners: Ints, people: Sequence[str]) -> Ints:
-    """Return the rows that are not one picture a second time; refuse a picture of two people."""
+def same_pictures(embeddings: Embeddings) -> Ints:
+    """Return for each row the first row that is of the same picture, int64 ``(n,)``: itself, mostly."""
+    vectors = embeddings.vectors
     first = np.empty(len(vectors), np.int64)
     for part in blocks(len(vectors), len(vectors)):
         first[part] = (vectors[part] @ vectors.T >= _SAME).argmax(axis=1)
+    return first
+
+
+def _once(embeddings: Embeddings, owners: Ints, people: Sequence[str]) -> Ints:
+    """Return the rows that are not one picture a second time; refuse a picture of two people."""
+    first = same_pictures(embeddings)
     wrong = np.flatnonzero(owners[first] != owners)
     if len(wrong):
         a, b = int(first[wrong[0]]), int(wrong[0])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,19 @@ import numpy.typing as npt
 
 from visavis.errors import InputError, ModelError
 
-__all__ = ["METHODS", "SHARPNESS", "Floats", "Ints", "Knn", "Machine", "Scorer", "blocks", "fit", "own_similarity"]
+__all__ = [
+    "METHODS",
+    "SHARPNESS",
+    "Floats",
+    "Ints",
+    "Knn",
+    "Machine",
+    "Scorer",
+    "blocks",
+    "fit",
+    "own_similarity",
+    "require",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -107,14 +120,11 @@ Scorer = Knn | Machine
 
 def fit(method: str, settings: dict[str, Any], vectors: Floats, owners: Ints, people: int) -> Scorer:
     """Train a method on templates ``(t, d)`` and their people's numbers ``(t,)``; settings as `Classifier.train`."""
+    require(method, people)
     if method == "knn":
         return Knn(vectors, owners, people, settings["neighbors"])
-    if people < 2:
-        raise InputError(f"{method} tells people apart, so it needs two or more; for one person, train knn")
-    try:
-        from sklearn.svm import SVC
-    except ImportError:
-        raise ModelError("training an SVM needs scikit-learn; pip install 'visavis[classify]'") from None
+    from sklearn.svm import SVC
+
     gamma = None if method == "svm" else settings["gamma"]
     kernel = vectors @ vectors.T if gamma is None else _rbf(vectors, vectors, gamma)
     weights = np.zeros((people, len(vectors)))
@@ -127,6 +137,18 @@ def fit(method: str, settings: dict[str, Any], vectors: Floats, owners: Ints, pe
     return (
         Machine(weights @ vectors, None, intercepts) if gamma is None else Machine(vectors, weights, intercepts, gamma)
     )
+
+
+def require(method: str, people: int) -> None:
+    """Raise an error if a method can't be trained: there is no such one, or it lacks people or its library."""
+    if method not in METHODS:
+        raise InputError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
+    if method == "knn":
+        return
+    if people < 2:
+        raise InputError(f"{method} tells people apart, so it needs two or more; for one person, train knn")
+    if find_spec("sklearn") is None:
+        raise ModelError("training an SVM needs scikit-learn; pip install 'visavis[classify]'")
 
 
 def own_similarity(vectors: Floats, templates: Floats, owners: Ints, named: Ints) -> Floats:

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from visavis import __version__
+from visavis.cli.classify import app as classify
 from visavis.cli.comparison import compare
 from visavis.cli.demo import demo
 from visavis.cli.faces import detect, find, verify
@@ -65,6 +66,7 @@ for _command in (detect, verify, find, enroll, identify):
     app.command()(_command)
 app.add_typer(gallery, name="gallery")
 models.command()(compare)
+app.add_typer(classify, name="classify")
 app.add_typer(models, name="models")
 for _command in (demo, doctor, bench):
     app.command()(_command)

@@ -452,7 +452,8 @@ class TestDetectorContract:
             scene[dy : dy + 250, dx : dx + 250] = photo
             (face,) = detector.analyze(scene)
             boxes.append(face.box - [dx, dy, dx, dy])
-        np.testing.assert_allclose(boxes[1:], boxes[:1] * 2, atol=4)
+        step = 0.1 * (face.box[3] - face.box[1])  # of a window that slides over a picture: HOG's is 8 pixels of 80
+        np.testing.assert_allclose(boxes[1:], boxes[:1] * 2, atol=step)
 
 
 @pytest.mark.parametrize("name", [*RECOGNIZERS, "toy"])

@@ -160,6 +160,7 @@ def test_add_works_and_its_name_is_taken_then(empty: Store, home: Path) -> None:
         "scale": [1, 1, 1],
         "layout": "nchw",
         "multiple": 1,
+        "dtype": "uint8",
     }
     again = run(empty, "add", file, "--name", "mine", *GIVEN)
     assert again.returncode == 2

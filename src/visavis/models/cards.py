@@ -131,7 +131,8 @@ class Source:
 class InputSpec:
     """What a network expects: ``(pixel - mean) * scale`` per channel, in channel order, at a size.
 
-    ``size`` is height and width in pixels; 0 means any that ``multiple`` divides.
+    ``size`` is height and width in pixels; 0 means any that ``multiple`` divides. ``dtype`` is that of the pixels a
+    session is given: float32 where whole numbers are not exact enough.
     """
 
     size: tuple[int, int]
@@ -140,10 +141,13 @@ class InputSpec:
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     layout: Literal["nchw", "nhwc"] = "nchw"
     multiple: int = 1
+    dtype: Literal["uint8", "float32"] = "uint8"
 
     def __post_init__(self) -> None:
         if self.order not in ("rgb", "bgr") or self.layout not in ("nchw", "nhwc"):
             raise InputError(f"order is rgb or bgr, layout nchw or nhwc, not {self.order!r}, {self.layout!r}")
+        if self.dtype not in ("uint8", "float32"):
+            raise InputError(f"dtype is uint8 or float32, not {self.dtype!r}")
         if min(self.size) < 0 or max(self.size) > 4096 or self.multiple < 1:
             raise InputError(f"input size {self.size} with multiple {self.multiple} is impossible")
         if not np.isfinite((*self.mean, *self.scale)).all() or 0.0 in self.scale:
@@ -265,6 +269,7 @@ def parse_card(card_id: str, row: Mapping[str, Any], *, user_added: bool = False
                 scale=triple(i.get("scale", 1.0)),
                 layout=i.get("layout", "nchw"),
                 multiple=int(i.get("multiple", 1)),
+                dtype=i.get("dtype", "uint8"),
             )
         return ModelCard(
             id=card_id,

@@ -53,8 +53,11 @@ class Session(Protocol):
 
     options: EngineOptions
 
-    def run(self, images: Image) -> dict[str, FloatArray]:
-        """Run a batch of RGB uint8 images ``(n, h, w, 3)`` and return its outputs by name."""
+    def run(self, images: Image | FloatArray) -> dict[str, FloatArray]:
+        """Run a batch of RGB images ``(n, h, w, 3)``, 0..255, and return its outputs by name.
+
+        Uint8, unless the `InputSpec` says float32.
+        """
         ...
 
 
@@ -280,7 +283,7 @@ class _OpenVinoSession:
             "ENABLE_CPU_PINNING": False,  # several processes would pin themselves to the same core
         }
 
-    def run(self, images: Image) -> dict[str, FloatArray]:
+    def run(self, images: Image | FloatArray) -> dict[str, FloatArray]:
         images = _checked(images, self._spec)
         if self._batches is None:
             return self._infer((), images)
@@ -288,12 +291,12 @@ class _OpenVinoSession:
         for start, stop, batch in _chunks(len(images), self._batches):
             chunk = images[start:stop]
             if stop - start < batch:
-                padding = np.zeros((batch - (stop - start), *images.shape[1:]), np.uint8)
+                padding = np.zeros((batch - (stop - start), *images.shape[1:]), images.dtype)
                 chunk = np.concatenate([chunk, padding])
             parts.append({name: out[: stop - start] for name, out in self._infer(chunk.shape, chunk).items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _infer(self, shape: tuple[int, ...], images: Image) -> dict[str, FloatArray]:
+    def _infer(self, shape: tuple[int, ...], images: npt.NDArray[Any]) -> dict[str, FloatArray]:
         names, model, blob = self._model(shape)
         requests: dict[tuple[int, ...], Any] = self._local.__dict__.setdefault("requests", {})
         first = shape not in requests
@@ -346,7 +349,8 @@ class _OpenVinoSession:
         # A tensor may bear several names; the result node keeps the one the ONNX graph gives its output.
         names = [result.get_friendly_name().split("/sink_port_")[0] for result in model.get_results()]
         steps = ov.preprocess.PrePostProcessor(model)
-        steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+        element = ov.Type.u8 if spec.dtype == "uint8" else ov.Type.f32
+        steps.input().tensor().set_element_type(element).set_layout(ov.Layout("NHWC"))
         if spec.order == "bgr":
             steps.input().tensor().set_color_format(ov.preprocess.ColorFormat.RGB)
             steps.input().preprocess().convert_color(ov.preprocess.ColorFormat.BGR)
@@ -400,7 +404,7 @@ class _OnnxRuntimeSession:
         self._path = path
         self.options = replace(options, precision="f32")
 
-    def run(self, images: Image) -> dict[str, FloatArray]:
+    def run(self, images: Image | FloatArray) -> dict[str, FloatArray]:
         images = _checked(images, self._spec)
         try:
             results = self._session.run(None, {self._input: network_input(images, self._spec)})
@@ -409,8 +413,8 @@ class _OnnxRuntimeSession:
         return dict(zip(self._outputs, results, strict=True))
 
 
-def network_input(images: Image, spec: InputSpec) -> FloatArray:
-    """Return a batch of RGB uint8 images ``(n, h, w, 3)`` as the float32 array a network takes.
+def network_input(images: npt.NDArray[Any], spec: InputSpec) -> FloatArray:
+    """Return a batch of RGB images ``(n, h, w, 3)`` as the float32 array a network takes.
 
     Examples
     --------
@@ -427,9 +431,9 @@ def network_input(images: Image, spec: InputSpec) -> FloatArray:
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2) if spec.layout == "nchw" else pixels)
 
 
-def _checked(images: npt.NDArray[Any], spec: InputSpec) -> Image:
-    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not images.size:
-        raise InputError(f"a session takes uint8 images (n, h, w, 3), not {images.dtype} {images.shape}")
+def _checked(images: npt.NDArray[Any], spec: InputSpec) -> npt.NDArray[Any]:
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.dtype(spec.dtype) or not images.size:
+        raise InputError(f"a session takes {spec.dtype} images (n, h, w, 3), not {images.dtype} {images.shape}")
     for side, wanted in zip(images.shape[1:3], spec.size, strict=True):
         if side != wanted if wanted else side % spec.multiple:
             rule = f"of {spec.size}" if wanted else f"whose sides {spec.multiple} divides"

@@ -144,7 +144,8 @@ def _array(name: str, tensor: _Tensor, storages: dict[str, npt.NDArray[Any]]) ->
     size = numbers.dtype.itemsize
     steps = tuple(step * size for step in tensor.strides)
     view: npt.NDArray[Any] = np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, steps)
-    return view.copy()
+    copied: npt.NDArray[Any] = view.copy()
+    return copied
 
 
 def _read(file: BytesIO) -> Any:

@@ -59,7 +59,7 @@ class Analyzer:
         variant ``"<recognizer>+flip"``, which never mixes with the plain one.
     landmarks
         Card id of a landmark model whose points the faces get as traits, such as ``landmarks_68``; None looks for none.
-        It also gives the five landmarks where the detector finds boxes alone, else the face mesh does.
+        Where the detector finds boxes alone, it also gives the five landmarks, or the face mesh does if it can't.
     score, min_face
         Least score of a face (0..1) and height in pixels of the smallest looked for; None takes the detector's own.
     detector_settings
@@ -112,7 +112,7 @@ class Analyzer:
         self._settings = {name: value for name, value in settings.items() if value is not None}
         self._settings |= dict(detector_settings or {})
         self._detectors: dict[int, Detector] = {}
-        self._landmarkers: dict[int, Landmarker] = {}
+        self._landmarkers: dict[tuple[str, int], Landmarker] = {}
         self._recognizers: dict[int, Recognizer] = {}
         self._lock = threading.Lock()
 
@@ -232,12 +232,16 @@ class Analyzer:
 
     def _with_landmarks(self, image: Image, faces: Faces, parallel: int) -> Faces:
         """Add the points that were asked for, and the five that recognition needs where the detector gave none."""
-        lacks = faces.landmarks is None and self._recognizer is not None
-        if self._landmarks is None and not (lacks and len(faces)):
-            return faces.replace(landmarks=np.empty((0, 5, 2), np.float32)) if lacks else faces
-        landmarker = self._get_landmarker(parallel)
-        points = landmarker.locate(image, faces)
-        five = landmarker.five(points) if faces.landmarks is None else faces.landmarks
+        five, points = faces.landmarks, {}
+        if self._landmarks is not None:
+            landmarker = self._get_landmarker(self._landmarks, parallel)
+            points = landmarker.locate(image, faces)
+            five = landmarker.five(points) if five is None else five
+        if five is None and self._recognizer is not None:
+            if not len(faces):
+                return faces.replace(landmarks=np.empty((0, 5, 2), np.float32), traits={**faces.traits, **points})
+            filler = self._get_landmarker(FILLER, parallel)
+            five = filler.five(filler.locate(image, faces))
         return faces.replace(landmarks=five, traits={**faces.traits, **points})
 
     def with_landmarks(self, image: Image, faces: Faces) -> Faces:
@@ -280,12 +284,12 @@ class Analyzer:
                 )
             return self._detectors[parallel]
 
-    def _get_landmarker(self, parallel: int) -> Landmarker:
+    def _get_landmarker(self, name: str, parallel: int) -> Landmarker:
         with self._lock:
-            if parallel not in self._landmarkers:
-                name = self._landmarks or FILLER
-                self._landmarkers[parallel] = open_landmarker(name, self.store, self.options, parallel=parallel)
-            return self._landmarkers[parallel]
+            if (name, parallel) not in self._landmarkers:
+                found = open_landmarker(name, self.store, self.options, parallel=parallel)
+                self._landmarkers[name, parallel] = found
+            return self._landmarkers[name, parallel]
 
     def _get_recognizer(self, parallel: int) -> Recognizer:
         if self._recognizer is None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visavis.drawing.lettering import Lettering, Line
+from visavis.drawing.points import draw_points
 from visavis.drawing.shapes import Box, Color, blend, dot, fill, stroke
 from visavis.errors import InputError
 from visavis.image import load_image
@@ -50,7 +51,7 @@ class Style:
         RGB of faces with a known name, an unknown one, and without a label. The defaults are from the palette
         of Okabe and Ito (2008), apart in hue and lightness for every kind of color vision.
     landmarks
-        Whether to draw the five points.
+        Whether to draw landmarks: those of a landmark model where faces have them, else the five points.
     scale
         Enlarges lettering and lines; 1 suits a screen.
     """
@@ -126,7 +127,10 @@ def annotate(
         ink = _ink_on(color)
         halo = (mark.line + 2 * max(0.9, 0.4 * mark.line), ink, 0.7)
         stroke(canvas, mark.box, 0.08 * mark.side, [halo, (mark.line, color, 1.0)])
-        if style.landmarks and faces.landmarks is not None and mark.side >= 28:
+        if not style.landmarks or mark.side < 28:
+            continue
+        points = {name: column[i] for name, column in faces.traits.items()}
+        if not draw_points(canvas, points, mark.side, mark.dot, color, ink) and faces.landmarks is not None:
             for x, y in faces.landmarks[i].astype(float):
                 dot(canvas, (x, y), 1.35 * mark.dot, ink, 0.9)
                 dot(canvas, (x, y), 0.85 * mark.dot, color)

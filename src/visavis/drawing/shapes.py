@@ -1,4 +1,4 @@
-"""Anti-aliased rounded rectangles, dots and lettering, blended into an image in place.
+"""Anti-aliased rounded rectangles, dots, lines and lettering, blended into an image in place.
 
 Coverage comes from the signed gap between a pixel's center and a rounded rectangle's edge, so shapes are smooth
 at any size and position, and only pixels near a shape are touched.
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from visavis.types import Image
 
-__all__ = ["Box", "Color", "blend", "dot", "fill", "stroke"]
+__all__ = ["Box", "Color", "blend", "dot", "fill", "segment", "stroke"]
 
 Color = tuple[int, int, int]
 Box = tuple[float, float, float, float]
@@ -48,6 +48,22 @@ def dot(canvas: Image, center: tuple[float, float], radius: float, color: Color,
     """Fill a disk."""
     x, y = center
     fill(canvas, (x - radius, y - radius, x + radius, y + radius), radius, color, opacity)
+
+
+def segment(
+    canvas: Image, a: tuple[float, float], b: tuple[float, float], width: float, color: Color, opacity: float = 1.0
+) -> None:
+    """Draw a straight line with round ends."""
+    reach = width / 2 + 1
+    (ax, ay), (bx, by) = a, b
+    around = (min(ax, bx) - reach, min(ay, by) - reach, max(ax, bx) + reach, max(ay, by) + reach)
+    length = max((bx - ax) ** 2 + (by - ay) ** 2, 1e-12)
+    for left, top, right, bottom in _clipped(canvas, [around]):
+        x = np.arange(left, right, dtype=np.float32)[None, :] + np.float32(0.5 - ax)
+        y = np.arange(top, bottom, dtype=np.float32)[:, None] + np.float32(0.5 - ay)
+        along = np.clip((x * (bx - ax) + y * (by - ay)) / length, 0, 1)
+        gap = np.hypot(x - along * (bx - ax), y - along * (by - ay)) - width / 2
+        blend(canvas, (left, top), _inside(gap.astype(np.float32)) * np.float32(opacity), color)
 
 
 def blend(canvas: Image, corner: tuple[int, int], coverage: _Gaps, color: Color) -> None:

@@ -30,7 +30,7 @@ _TOGETHER = 16  # faces at once
 
 # Points of the mesh; "left" is the left of the image, the person's right.
 _LEFT_EYE, _RIGHT_EYE = (33, 133, 159, 145), (263, 362, 386, 374)
-_NOSE, _MOUTH = 1, (61, 291)
+_NOSE, _MOUTH = (1, 4), (61, 291)
 _CORNERS = np.array([[33, 133], [362, 263]])
 
 
@@ -119,8 +119,8 @@ class FaceMesh:
 
 def _five(mesh: FloatArray) -> FloatArray:
     p = mesh[..., :2]
-    eyes = [p[:, list(eye)].mean(axis=1) for eye in (_LEFT_EYE, _RIGHT_EYE)]
-    return np.stack([*eyes, p[:, _NOSE], p[:, _MOUTH[0]], p[:, _MOUTH[1]]], axis=1)
+    means = [p[:, list(around)].mean(axis=1) for around in (_LEFT_EYE, _RIGHT_EYE, _NOSE)]
+    return np.stack([*means, p[:, _MOUTH[0]], p[:, _MOUTH[1]]], axis=1)
 
 
 def _tilts(five: FloatArray) -> npt.NDArray[np.float64]:
@@ -138,6 +138,9 @@ def _square(centers: Matrices, sides: Matrices, tilts: Matrices, size: int) -> M
 
 
 def _back(matrices: Matrices, points: npt.NDArray[np.floating]) -> Matrices:
-    """Return points ``(n, p, 2)`` of crops in pixels of the image."""
-    centered = points.astype(np.float64) - matrices[:, None, :, 2]
+    """Return points ``(n, p, 2)`` that a network found in crops, in pixels of the image.
+
+    The networks count from a pixel's corner: 0.5 is the middle of the first one.
+    """
+    centered = points.astype(np.float64) - 0.5 - matrices[:, None, :, 2]
     return np.asarray(centered @ np.linalg.inv(matrices[:, :, :2]).transpose(0, 2, 1))

@@ -16,6 +16,7 @@ import typer
 from visavis import __version__
 from visavis.cli.classify import app as classify
 from visavis.cli.comparison import compare
+from visavis.cli.datasets import app as datasets
 from visavis.cli.demo import demo
 from visavis.cli.faces import detect, find, verify
 from visavis.cli.gallery import app as gallery
@@ -68,6 +69,7 @@ app.add_typer(gallery, name="gallery")
 models.command()(compare)
 app.add_typer(classify, name="classify")
 app.add_typer(models, name="models")
+app.add_typer(datasets, name="datasets")
 for _command in (demo, doctor, bench):
     app.command()(_command)
 

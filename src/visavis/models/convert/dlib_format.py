@@ -187,6 +187,8 @@ def _chain(block: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.intp], int]:
     the first 2**k numbers, a jump of 2**k numbers leads to those of the next 2**k.
     """
     size = len(block)
+    if not size:
+        return np.empty(0, np.intp), 0
     lengths = (block & ~np.uint8(_SIGN)).astype(np.intp)
     # What is no number, or reaches over the block's end, leads to the end and stays there.
     jump = np.full(size + 1, size)

@@ -15,6 +15,7 @@ __all__ = ["CONVERTERS", "convert", "suffix"]
 CONVERTERS = {
     "onnx-float32": ("visavis.models.convert.fold:float32_any_batch", ".onnx"),
     "onnx-float32-any-size": ("visavis.models.convert.fold:float32_any_size", ".onnx"),
+    "dlib-mmod": ("visavis.models.convert.dlib_mmod:dlib_mmod", ".onnx"),
     "dlib-resnet": ("visavis.models.convert.dlib_resnet:dlib_resnet", ".onnx"),
     "tflite": ("visavis.models.convert.tflite:to_onnx", ".onnx"),
     "dlib-trees": ("visavis.models.convert.dlib_trees:regression_trees", ".npz"),

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from visavis.models.session import EngineOptions
     from visavis.models.store import Store
     from visavis.pipeline import Analyzer
+    from visavis.types import Image
 
 __all__ = ["bench", "doctor"]
 
 _LIBRARIES = (
     *("numpy", "opencv-python-headless", "pillow", "onnx", "openvino", "onnxruntime", "onnxruntime-gpu"),
-    *("sqlalchemy", "faiss-cpu", "typer", "rich", "pip"),
+    *("sqlalchemy", "faiss-cpu", "typer", "rich", "pip", "dlib-bin", "scikit-learn", "scikit-image", "ImageHash"),
 )
 _VARIABLES = {
     "engine": "VISAVIS_ENGINE",
@@ -37,9 +38,17 @@ _VARIABLES = {
     "precision": "VISAVIS_PRECISION",
     "threads": "VISAVIS_THREADS",
 }
+_MODELS = {
+    "detection": ("visavis.detection", ""),
+    "landmarks": ("visavis.analysis.landmarks", ""),
+    "recognition": ("visavis.recognition", "network"),
+}
+"""Each task with the package that holds its code, and the module of a card that names none."""
 _SIDE = 640  # of the picture that detectors are measured on
+_SAMPLE = "obama"
 _BATCH = 8  # of the crops that recognizers are measured on
 _PHOTOS = 200  # that `bench` takes of those it is given
+_LOOK_SECONDS = 0.3  # that a model may take in `doctor`, which looks at all
 _SECONDS = 1.0  # that a measurement may take, warm-up apart
 
 
@@ -182,9 +191,12 @@ def _engine_line(engine: dict[str, Any]) -> str:
 
 
 def _model_line(model: dict[str, Any]) -> str:
+    if model["why"]:
+        return str(model["why"])
     if model["ms"] is None:
         return f"{model['state']}" + (f": visavis models fetch {model['id']}" if model["state"] != "ready" else "")
-    return f"{model['ms']:.2f} ms {model['per']}, {model['precision']}"
+    precision = f", {model['precision']}" if model["precision"] else ""  # what is no network has none
+    return f"{model['ms']:.2f} ms {model['per']}{precision}"
 
 
 def _home(store: Store) -> dict[str, Any]:
@@ -230,41 +242,73 @@ def _versions() -> dict[str, str]:
 def _measured(
     store: Store, card: ModelCard, options: EngineOptions | None, problems: list[str]
 ) -> dict[str, Any] | None:
-    """Return the state of a model and, where it is installed, the time of a run; None for what is no model."""
-    if card.task not in ("detection", "recognition") or card.input is None:
+    """Return the state of a model and, where it is there, the time of a run; None for what is no model of its own."""
+    if card.task not in _MODELS:
         return None
-    row: dict[str, Any] = {"id": card.id, "task": card.task, "ms": None, "per": "", "precision": ""}
+    row: dict[str, Any] = {"id": card.id, "task": card.task, "why": "", "ms": None, "per": "", "precision": ""}
     try:
         held = store.verify(card.id)
         row["state"] = held.state
         if held.state in ("damaged", "outdated"):
             problems.append(f"model {card.id!r} is {held.state}: visavis models fetch {card.id}")
-        if held.state == "ready" and held.path is not None and options is not None:
-            row |= _timed(held.path, card, options, store)
+        row["why"] = store.unusable(card.id)
+        if held.state == "ready" and not row["why"] and options is not None:
+            row |= _timed(card, options, store)
     except VisavisError as error:
         row.setdefault("state", "unreadable")
         problems.append(str(error))
+    except Exception as error:  # noqa: BLE001 (whatever a model stumbles over is what is wrong here)
+        problems.append(f"model {card.id!r} can't be run: {type(error).__name__}: {error}")
     return row
 
 
-def _timed(path: Path, card: ModelCard, options: EngineOptions, store: Store) -> dict[str, Any]:
+def _timed(card: ModelCard, options: EngineOptions, store: Store) -> dict[str, Any]:
+    """Return the time that a model takes as it is used, whatever it consists of, and what its networks compute in."""
     import numpy as np
 
-    from visavis.models.session import open_session
+    from visavis.models.loader import Loader, load_code
+    from visavis.models.session import Session
+    from visavis.types import Faces
 
-    assert card.input is not None
-    detects = card.task == "detection"
-    height, width = (side or _SIDE for side in card.input.size)
-    number = 1 if detects else _BATCH
-    batches = None if detects else (_BATCH,)
-    session = open_session(path, card.input, options, batches=batches, cache_dir=store.compiled_dir())
-    images = np.random.default_rng(0).integers(0, 256, (number, height, width, 3), np.uint8)
-    seconds = _median(lambda: session.run(images))
-    return {
-        "ms": round(1e3 * seconds / number, 3),
-        "per": f"a {width}x{height} picture" if detects else f"a face, {_BATCH} at once",
-        "precision": session.options.precision,
-    }
+    used: set[str] = set()
+
+    class Watched(Loader):
+        def session(self, name: str, **how: Any) -> Session:
+            session = super().session(name, **how)
+            used.add(session.options.precision)
+            return session
+
+    package, default = _MODELS[card.task]
+    model = load_code(package, card, Watched(store, options), {}, default=default)
+    number = 1
+    if card.task == "recognition":
+        number, per = _BATCH, f"a face, {_BATCH} at once"
+        crops = np.random.default_rng(0).integers(0, 256, (number, model.size, model.size, 3), np.uint8)
+        seconds = _median(lambda: model.embed(crops), _LOOK_SECONDS)
+    elif card.task == "landmarks":
+        per = "a face"
+        box = Faces(np.array([[0.2, 0.2, 0.8, 0.8]]) * _SIDE, np.ones(1, np.float32))
+        picture = _picture(store)
+        seconds = _median(lambda: model.locate(picture, box), _LOOK_SECONDS)
+    else:
+        per = f"a {_SIDE}x{_SIDE} picture"
+        pictures = [_picture(store)]
+        seconds = _median(lambda: model.detect(pictures), _LOOK_SECONDS)
+    return {"ms": round(1e3 * seconds / number, 3), "per": per, "precision": ", ".join(sorted(used))}
+
+
+def _picture(store: Store) -> Image:
+    """Return a picture to detect in: a sample photo where it is here, as what there is to find takes time."""
+    import numpy as np
+
+    from visavis.image import load_image, resize
+
+    if store.state(_SAMPLE).state == "ready":
+        photo = load_image(store.path(_SAMPLE))
+        side = min(photo.shape[:2])
+        return resize(np.ascontiguousarray(photo[:side, :side]), _SIDE, _SIDE)
+    steps = np.linspace(0, 255, _SIDE).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(steps[:, None], (_SIDE, _SIDE, 3)))
 
 
 def _median(act: Callable[[], object], seconds: float = _SECONDS) -> float:
@@ -315,7 +359,7 @@ def bench(
         Column("faces/s", 9, right=True),
     ]
     with Report("bench", as_json=as_json, columns=columns, items="results") as report:
-        paths = list(islice(find_images(images), _PHOTOS)) if images else [Store().path("obama")]
+        paths = list(islice(find_images(images), _PHOTOS)) if images else [Store().path(_SAMPLE)]
         if not paths:
             raise InputError("no image to measure on was found")
         report.fields(photos=len(paths), detector=models.detector, recognizer=models.recognizer)

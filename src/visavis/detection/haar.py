@@ -171,11 +171,12 @@ class HaarCascade:
 
 def _last_threshold(file: Path) -> float:
     """Return the threshold of a cascade's last stage."""
-    storage = cv2.FileStorage(str(file), cv2.FILE_STORAGE_READ)
     try:
+        storage = cv2.FileStorage(str(file), cv2.FILE_STORAGE_READ)
         stages = storage.getNode("cascade").getNode("stages")
-        return float(stages.at(stages.size() - 1).getNode("stageThreshold").real())
-    except cv2.error:
-        raise EngineError(f"{file.name} of OpenCV is no cascade: install opencv-python-headless anew") from None
-    finally:
-        storage.release()
+        threshold = stages.at(stages.size() - 1).getNode("stageThreshold")
+        if not threshold.isReal():
+            raise SystemError("no stages")
+        return float(threshold.real())
+    except (cv2.error, SystemError):  # of the constructor, OpenCV's error comes inside the latter
+        raise EngineError(f"OpenCV's {file.name} is no cascade: install opencv-python-headless anew") from None

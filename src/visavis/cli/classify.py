@@ -283,9 +283,7 @@ def _refuse_other_files(out: Path) -> None:
         try:
             Classifier.load(out)
         except InputError:
-            raise InputError(
-                f"--out {out} exists and is not a classifier of this version; choose another name"
-            ) from None
+            raise InputError(f"--out {out} exists and is no classifier that can be read; choose another name") from None
 
 
 def _analyzer(classifier: Classifier, models: Detection, machine: Machine) -> Analyzer:

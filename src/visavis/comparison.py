@@ -276,7 +276,8 @@ def _in_the_middle(faces: Faces, image: Image) -> Faces:
 def _terms(store: Store, names: Sequence[str]) -> tuple[str, bool | None]:
     """Return the licenses of models and their parts, each once, and whether all allow commercial use."""
     cards = list(dict.fromkeys(part for name in names for part in _with_parts(store, name)))
-    licenses = list(dict.fromkeys(store.card(name).license for name in cards))
+    own = [card for card in map(store.card, cards) if card.has_file or not card.parts]
+    licenses = list(dict.fromkeys(card.license for card in own))
     uses = {store.card(name).commercial_use for name in cards}
     return ", ".join(licenses), False if False in uses else None if None in uses else True
 

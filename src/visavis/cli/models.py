@@ -60,7 +60,7 @@ def show(name: Name, as_json: Json = False) -> None:
     store = _store()
     with Report("models show", as_json=as_json) as report:
         card, state = store.card(name), store.state(name)
-        report.facts((label, text) for label, text in _described(card, state) if text)
+        report.facts((label, text) for label, text in _described(card, state, store.unusable(name)) if text)
         report.fields(model={**card.to_dict(), **_item(card, state)})
 
 
@@ -195,8 +195,11 @@ def rm(
     store = _store()
     with Report("models rm", as_json=as_json, items="removed") as report:
         for name in names:
+            card = store.card(name)
             store.remove(name)
-            report.line(f"{name}: removed")
+            kept = [part for part in card.parts if store.card(part).task != "part"]
+            what = "removed" if card.has_file or len(kept) < len(card.parts) else "has no files of its own to remove"
+            report.line(f"{name}: {what}" + (f"; {', '.join(kept)} stay" if kept else ""))
             report.item({"id": name})
 
 
@@ -285,10 +288,11 @@ def _size(card: ModelCard, state: ModelState) -> str:
     return f"{size / 1e6:.1f} MB" if size else ""
 
 
-def _described(card: ModelCard, state: ModelState) -> Iterator[tuple[str, str]]:
+def _described(card: ModelCard, state: ModelState, needs: str) -> Iterator[tuple[str, str]]:
     yield "model", f"{card.id}: {card.title}"
     yield "task", card.task
     yield "state", state.state + (f", {state.path}" if state.path else "")
+    yield "not usable yet", needs
     yield "license", card.license
     yield "commercial use", _USE[card.commercial_use]
     yield "license note", card.license_note
@@ -302,8 +306,9 @@ def _described(card: ModelCard, state: ModelState) -> Iterator[tuple[str, str]]:
         yield "file's SHA-256", card.member_sha256
         yield "converter", card.converter or "none"
     if spec := card.input:
-        size = f"{spec.size[0]}x{spec.size[1]}" if spec.size[0] else f"any multiple of {spec.multiple}"
-        yield "input", f"{size} pixels 0..255, {spec.order.upper()}, {spec.layout.upper()}"
+        anything = f"any multiple of {spec.multiple} pixels" if spec.multiple > 1 else "any size"
+        size = f"{spec.size[0]}x{spec.size[1]} pixels" if spec.size[0] else anything
+        yield "input", f"{size}, 0..255, {spec.order.upper()}, {spec.layout.upper()}"
         yield "", f"mean {_brief(spec.mean)}, then scale {_brief(spec.scale)}"
     yield "alignment", card.alignment
     yield "output", card.output

@@ -8,6 +8,7 @@ and Sullivan, "One millisecond face alignment with an ensemble of regression tre
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ _ARRAYS = ("mean", "anchors", "offsets", "first", "second", "thresholds", "leave
 
 # The five landmarks in the boxes of dlib's HOG detector, on which both of dlib's models were trained: 0..1 is the
 # box's width and height. Mean of YuNet's over LFW photos, made symmetric (benchmarks/landmarks.py boxes).
-_FIVE_IN_BOX = np.array([[0.290, 0.281], [0.710, 0.281], [0.500, 0.519], [0.321, 0.707], [0.679, 0.707]])
+_FIVE_IN_BOX = np.array([[0.290, 0.278], [0.710, 0.278], [0.500, 0.516], [0.320, 0.705], [0.680, 0.705]])
 
 
 def load(card: ModelCard, loader: Loader) -> RegressionTrees:
@@ -72,9 +73,9 @@ class RegressionTrees:
     def open(cls, name: str, path: Path) -> RegressionTrees:
         """Read a model's file."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 return cls(name, {key: file[key] for key in _ARRAYS})
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ModelError(f"{path} can't be read as regression trees ({error}); fetch {name} again") from None
 
     @property

@@ -194,12 +194,14 @@ class MTCNN:
         scales = [levels(p.height, p.width, s.min_face, s.factor) for p in samplers]
         most_levels = max(map(len, scales), default=0) or 1
         held: list[tuple[Index, _Candidates]] = []
+        count = 0
         for canvas in canvases(scales, [(p.height, p.width) for p in samplers]):
-            held.append(
-                _proposals(canvas, self._run(self._pnet, canvas.pixels(samplers)), s.thresholds[0], most_levels)
-            )
-            if sum(len(part) for _, part in held) > _HELD:
+            seen = self._run(self._pnet, canvas.pixels(samplers))
+            held.append(_proposals(canvas, seen, s.thresholds[0], most_levels))
+            count += len(held[-1][1])
+            if count > _HELD:
                 held = [_best(*_joined(held))]
+                count = len(held[0][1])
         level, found = _best(*_joined(held))
         found = self._suppressed(0, found, level, 0.5)
         found = _best(found.image, found)[1]
@@ -296,10 +298,10 @@ def _proposals(
     canvas: Canvas, outputs: dict[str, FloatArray], threshold: float, most_levels: int
 ) -> tuple[Index, _Candidates]:
     """Return P-Net's boxes on a canvas, in pixels of their pictures, and the level of a picture each is of."""
-    probability = outputs["prob"][0, 1]
-    owner = canvas.owners(*probability.shape)
-    rows, columns = np.nonzero((probability >= threshold) & (owner >= 0))
-    tile = owner[rows, columns]
+    probability = outputs["prob"][:, 1]
+    owner = canvas.owners(*probability.shape[1:])
+    page, rows, columns = np.nonzero((probability >= threshold) & (owner >= 0))
+    tile = owner[page, rows, columns]
 
     def of(value: Any, kind: Any = np.intp) -> npt.NDArray[Any]:
         return np.array([value(t) for t in canvas.tiles], kind)[tile]
@@ -313,8 +315,8 @@ def _proposals(
     found = _Candidates(
         image,
         boxes,
-        probability[rows, columns],
-        outputs["reg"][0][:, rows, columns].T,
+        probability[page, rows, columns],
+        outputs["reg"][page, :, rows, columns],
         np.empty((len(rows), 10), np.float32),
     )
     return image * most_levels + of(lambda t: t.level), found

@@ -65,7 +65,7 @@ def train(
     \b
     Examples:
       visavis classify train people/ --out people.vvc
-      visavis classify train people/ --out people.vvc --method svm --fpir 0.001
+      visavis classify train people/ -o people.vvc --method svm
     """
     from visavis.classification import Classifier, require
 
@@ -121,7 +121,7 @@ def predict(
 
     \b
     Examples:
-      visavis classify predict party.jpg --classifier people.vvc
+      visavis classify predict party.jpg -c people.vvc
       visavis classify predict photos/ -c people.vvc --out named/
     """
     from visavis.classification import Classifier
@@ -188,7 +188,7 @@ def evaluate(
 
     \b
     Example:
-      visavis classify evaluate probes/ --classifier people.vvc
+      visavis classify evaluate probes/ -c people.vvc
     """
     from visavis.classification import Classifier
     from visavis.classification import evaluate as measure

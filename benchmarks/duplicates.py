@@ -187,10 +187,13 @@ def scale(number: int) -> None:
         duplicates.Fingerprint(Path(f"{i}.jpg"), (0, i), 4000, 3000, i, b"", i.to_bytes(8, "big"), 0.0, hashes[i])
         for i in range(number)
     ]
-    start = time.perf_counter()
+    before = psutil.Process().memory_info().rss / 1e6
+    start = time.process_time()
     duplicates.group(prints)
-    peak = psutil.Process().memory_info().rss / 1e6
-    print(f"{number:,} fingerprints: {time.perf_counter() - start:.0f} s, {peak:.0f} MB held at the end")
+    seconds, after = time.process_time() - start, psutil.Process().memory_info().rss / 1e6
+    print(
+        f"{number:,} fingerprints: {seconds:.0f} s of processor time, {before:.0f} MB before and {after:.0f} MB after"
+    )
 
 
 def main() -> None:

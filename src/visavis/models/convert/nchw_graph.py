@@ -49,6 +49,7 @@ class NchwGraph:
         self.constants: dict[str, Array] = {}
         self._ranks: dict[str, int] = {}  # of computed tensors
         self._names: dict[str, str] = {}  # of TensorFlow's nodes in the ONNX graph
+        self._plain: dict[str, str] = {}  # tensors of four axes in the ONNX graph, turned back to NHWC
         # A graph may use a weight many times: what that may add to the file is bounded.
         self._room = 2 * sum(values.nbytes for values in weights.values()) + (1 << 20)
 
@@ -162,7 +163,11 @@ class NchwGraph:
     def plain(self, source: str) -> str:
         """Return the ONNX name of a computed tensor with its axes in TensorFlow's order."""
         name = self.computed(source)
-        return name if self._ranks[source] != 4 else self.emit("Transpose", [name], source + "/nhwc", perm=_TO_NHWC)
+        if self._ranks[source] != 4:
+            return name
+        if name not in self._plain:
+            self._plain[name] = self.emit("Transpose", [name], source + "/nhwc", perm=_TO_NHWC)
+        return self._plain[name]
 
     def take_room(self, size: int) -> None:
         """Count bytes that the constants grow by."""

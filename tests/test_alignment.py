@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from visavis.alignment import TEMPLATES, align, similarity_transform
 from visavis.errors import InputError
+from visavis.pipeline import Analyzer
 
 POINTS = TEMPLATES["arcface-112"][1].astype(np.float64)
 
@@ -207,3 +208,37 @@ def test_equals_opencv_on_photos(store, lfw_images):
             assert difference.mean() < 0.01
             seen += 1
     assert seen >= 35
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_templates_are_upright_faces_in_the_crop(name):
+    side, points = TEMPLATES[name]
+    assert points.shape == (5, 2)
+    assert ((points > 0) & (points < side)).all()
+    left, right, nose, mouth_left, mouth_right = points
+    assert left[0] < nose[0] < right[0]
+    assert mouth_left[0] < nose[0] < mouth_right[0]
+    assert max(left[1], right[1]) < nose[1] < min(mouth_left[1], mouth_right[1])
+    assert abs(points[:, 0].mean() - side / 2) < 0.02 * side, "in the middle"
+
+
+def test_crops_for_dlib_are_as_large_as_its_own(lfw_images, store, dlib_file):
+    """dlib cuts its chips around five other points: on average ours show the same at the same scale."""
+    dlib = pytest.importorskip("dlib")
+    detector, predictor = dlib.get_frontal_face_detector(), dlib.shape_predictor(str(dlib_file("dlib-5")))
+    yunet = Analyzer(recognizer=None, store=store, threads=1, precision="f32")
+    zooms, likeness = [], []
+    for image in lfw_images(24, seed=43):
+        boxes, faces = detector(image, 0), yunet.analyze(image)
+        if len(boxes) != 1 or len(faces) != 1:
+            continue
+        points = predictor(image, boxes[0])
+        theirs = dlib.get_face_chip(image, points, size=150, padding=0.25)
+        (ours,) = align(image, faces.landmarks, "dlib-150")
+        ours_to_image = cv2.invertAffineTransform(similarity_transform(faces.landmarks, TEMPLATES["dlib-150"][1])[0])
+        chip = dlib.get_face_chip_details(dlib.full_object_detections([points]), 150, 0.25)[0]
+        zooms.append(math.hypot(*ours_to_image[:, 0]) / (chip.rect.width() / 149))
+        likeness.append(np.corrcoef(ours[30:120, 30:120].ravel(), theirs[30:120, 30:120].ravel())[0, 1])
+    assert len(zooms) >= 18
+    assert np.median(zooms) == pytest.approx(1, abs=0.05)
+    assert np.median(likeness) > 0.8

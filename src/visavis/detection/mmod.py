@@ -47,6 +47,7 @@ _STRIDE, _FIRST = 8, 14  # the output at column c is that of a window centered o
 _RATE = 5 / 6  # from a level of the pyramid to the next
 _GAP, _MARGIN = 10, 11  # pixels between levels, and around them
 _LEAST_SIDE = 5
+_LEAST_CANVAS = 32  # three convolutions at stride 2, without padding, leave something of it
 _OVERLAP = 0.338276  # IoU above which dlib drops the lesser of two boxes: its training chose it
 _BACKGROUND = (123, 117, 104)  # what comes nearest to 0 for the network
 _SHIFT = 0.3  # pixels by which dlib's pyramid moves a point up a level, beside scaling
@@ -88,7 +89,7 @@ def layout(height: int, width: int) -> tuple[tuple[int, int], tuple[tuple[int, i
         levels.append((_MARGIN, _MARGIN + y, w, h))
         y, before = y + h + _GAP, w
     bottom = _MARGIN + y - _GAP
-    canvas = (bottom + _MARGIN, width + 2 * _MARGIN)
+    canvas = (max(bottom + _MARGIN, _LEAST_CANVAS), max(width + 2 * _MARGIN, _LEAST_CANVAS))
     for h, w in sides[len(levels) :]:
         if bottom - h < _MARGIN + height:  # it would cover the picture itself
             break
@@ -130,12 +131,16 @@ class Mmod:
             step = max(1, min(_BATCH, _BATCH_PIXELS // most))
             for start in range(0, len(members), step):
                 batch = members[start : start + step]
-                seen = [self._look([images[i] for i in batch], view) for view in views]
+                seen = [self.look([images[i] for i in batch], view) for view in views]
                 for row, i in enumerate(batch):
                     found[i] = merge([looks[row] for looks in seen], height, width)
         return found
 
-    def _look(self, images: Sequence[Image], view: View) -> list[Faces]:
+    def look(self, images: Sequence[Image], view: View) -> list[Faces]:
+        """Return the faces of images of one size in one view, best score first; boxes may reach out of the image.
+
+        A view of the whole picture at the scale of ``2**n`` is what dlib sees that enlarges it n times.
+        """
         canvas, levels = layout(*view.shown)
         batch = np.empty((len(images), *canvas, 3), np.uint8)
         batch[:] = _BACKGROUND

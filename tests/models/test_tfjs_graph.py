@@ -375,6 +375,7 @@ def change(key: str, value: Any):
         (lambda nodes: nodes[-1].update(input=["x", "x", "b"]), "where a constant is needed"),
         (change("dilations", attribute([1, 2, 2, 1])), "dilated"),
         (lambda nodes: nodes[0]["attr"]["shape"]["shape"].update(dim=[{"size": "4"}]), "four axes"),
+        (lambda nodes: nodes[0]["attr"]["shape"]["shape"]["dim"][3].update(size="5"), "takes 3 channels, but gets 5"),
         (lambda nodes: nodes.__delitem__(slice(None)), "one input is needed"),
         (lambda nodes: nodes.extend({"name": str(i), "op": "Const"} for i in range(20_001)), "more than 20000 nodes"),
     ],

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from visavis.errors import InputError
 
-__all__ = ["TO_NCHW", "Array", "NchwGraph"]
+__all__ = ["TO_NCHW", "Array", "NchwGraph", "checked"]
 
 Array = npt.NDArray[Any]
 
@@ -71,15 +71,7 @@ class NchwGraph:
         graph = self._make.make_graph(self._nodes, "graph", self._inputs, ends, list(self._initializers.values()))
         opset = [self._make.make_opsetid("", _OPSET)]
         model = self._make.make_model(graph, opset_imports=opset, ir_version=_IR_VERSION, producer_name="visavis")
-        try:
-            onnx.checker.check_model(model)
-            model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
-            told = str(error).strip().splitlines() or ["no reason given"]
-            raise InputError(f"the weights and operators do not fit together: {told[0][:200]}") from None
-        del model.graph.value_info[:]
-        file: bytes = model.SerializeToString(deterministic=True)
-        return file
+        return checked(model)
 
     def input(self, name: str, shape: list[int]) -> None:
         """Add the image input; ``shape`` is NHWC, a size that is not above 0 is free."""
@@ -174,3 +166,33 @@ class NchwGraph:
         self._room -= size
         if self._room < 0:
             raise InputError("its constants grow beyond twice the size of its weights: not a model for here")
+
+
+def checked(model: Any) -> bytes:
+    """Return the file of an ONNX model after checking that its operators and weights fit together.
+
+    Raises
+    ------
+    InputError
+        If they do not.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(model)
+        model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+        told = str(error).strip().splitlines() or ["no reason given"]
+        raise InputError(f"the weights and operators do not fit together: {told[0][:200]}") from None
+    graph = model.graph
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*graph.input, *graph.value_info)}
+    kernels = {tensor.name: tensor.dims for tensor in graph.initializer}
+    for node in graph.node:  # what shape inference leaves to the engine
+        if node.op_type == "Conv":
+            given = shapes[node.input[0]][1].dim_value if node.input[0] in shapes else 0
+            wanted = kernels[node.input[1]][1] * next((a.i for a in node.attribute if a.name == "group"), 1)
+            if given not in (0, wanted):
+                raise InputError(f"the convolution {node.name[:80]!r} takes {wanted} channels, but gets {given}")
+    del graph.value_info[:]
+    file: bytes = model.SerializeToString(deterministic=True)
+    return file

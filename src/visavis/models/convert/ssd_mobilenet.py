@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visavis.errors import InputError
+from visavis.models.convert.nchw_graph import checked
 from visavis.models.convert.tfjs_weights import read_manifest
 
 __all__ = ["ssd_mobilenet"]
@@ -112,7 +113,7 @@ class _Network:
             outputs.append(self._add("Reshape", [rows, target], f"{name}/{part}/rows"))
 
     def finish(self) -> bytes:
-        import onnx
+        """Return the file."""
         from onnx import TensorProto, helper, numpy_helper
 
         self._add("Concat", self._boxes, "boxes", axis=1)
@@ -128,16 +129,7 @@ class _Network:
             [numpy_helper.from_array(np.ascontiguousarray(v), name) for name, v in self._constants.items()],
         )
         opset = [helper.make_opsetid("", 17)]
-        model = helper.make_model(graph, opset_imports=opset, ir_version=8, producer_name="visavis")
-        try:
-            onnx.checker.check_model(model)
-            model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            told = str(error).strip().splitlines() or ["no reason given"]
-            raise InputError(f"the weights are not those of SSD-MobileNetV1: {told[0][:200]}") from None
-        del model.graph.value_info[:]
-        file: bytes = model.SerializeToString(deterministic=True)
-        return file
+        return checked(helper.make_model(graph, opset_imports=opset, ir_version=8, producer_name="visavis"))
 
     def _weight(self, name: str, rank: int) -> Array:
         values = self._weights.get(name)

@@ -36,8 +36,9 @@ _DLIB_150 = (
     (49.9495, 102.2157),
     (99.2646, 102.9028),
 )
-# ArcFace's crop at 1.75 times its resolution, a fourteenth more on every side: a fusion cuts its parts' crops from it.
-_WIDE_224 = tuple((14 + 1.75 * (x + 0.5) - 0.5, 14 + 1.75 * (y + 0.5) - 0.5) for x, y in _ARCFACE_112)
+# ArcFace's crop at 1.75 times its resolution, with a margin of 14 pixels (above 9, below 19), so that it shows all of
+# dlib's too: a fusion cuts its parts' crops from it.
+_WIDE_224 = tuple((14 + 1.75 * (x + 0.5) - 0.5, 9 + 1.75 * (y + 0.5) - 0.5) for x, y in _ARCFACE_112)
 TEMPLATES = MappingProxyType(
     {
         "arcface-112": (112, np.array(_ARCFACE_112, np.float32)),

@@ -82,14 +82,20 @@ def intervals(pairs: Pairs, similarity: np.ndarray, at: np.ndarray) -> tuple[np.
     """Return the 2.5th and 97.5th percentile of each threshold's false match rate over draws of subjects."""
     other = ~pairs.mated
     level = np.searchsorted(at, similarity[other], side="right")  # how many thresholds the pair reaches
-    a, b = pairs.person[pairs.first[other]], pairs.person[pairs.second[other]]
+    both = pairs.person[pairs.first[other]] * pairs.subjects + pairs.person[pairs.second[other]]
     rng = np.random.default_rng(2026)
-    rates = []
-    for _ in range(REPEATS):
-        weight = rng.multinomial(pairs.subjects, np.full(pairs.subjects, 1 / pairs.subjects)).astype(np.float64)
-        counts = np.bincount(level, weights=weight[a] * weight[b], minlength=len(at) + 1)
-        rates.append(counts[::-1].cumsum()[::-1][1:] / counts.sum())
-    low, high = np.percentile(rates, [2.5, 97.5], axis=0)
+    share = np.full(pairs.subjects, 1 / pairs.subjects)
+    draws = np.array([rng.multinomial(pairs.subjects, share) for _ in range(REPEATS)], np.float64)
+    order = np.argsort(level, kind="stable")
+    ends = np.searchsorted(level[order], np.arange(len(at) + 2))
+    # Pairs of each two people that reach a threshold, as a matrix: a draw weighs its rows and its columns.
+    reach = np.zeros((pairs.subjects, pairs.subjects))
+    weights = []
+    for k in reversed(range(len(at) + 1)):
+        reach += np.bincount(both[order[ends[k] : ends[k + 1]]], minlength=reach.size).reshape(reach.shape)
+        weights.append(((draws @ reach) * draws).sum(axis=1))
+    rates = np.array(weights[-2::-1]) / weights[-1]
+    low, high = np.percentile(rates, [2.5, 97.5], axis=1)
     return low, high
 
 

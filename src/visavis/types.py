@@ -356,11 +356,17 @@ class Faces:
             if face.track_id is not None:
                 row["track_id"] = face.track_id
             if face.traits:
-                row["traits"] = {name: _plain(np.asarray(value).tolist()) for name, value in face.traits.items()}
+                row["traits"] = {name: _plain(_rounded(np.asarray(value))) for name, value in face.traits.items()}
             if embeddings and face.embedding is not None:
                 row["embedding"] = {"model": face.embedding.model, "vector": face.embedding.vectors[0].tolist()}
             rows.append(row)
         return rows
+
+
+def _rounded(values: npt.NDArray[Any]) -> Any:
+    """Return a trait's values; those of tables, which are points in pixels, as boxes and landmarks are rounded."""
+    points = values.dtype.kind == "f" and values.ndim > 1
+    return (values.astype(np.float64).round(2) if points else values).tolist()
 
 
 def _plain(value: Any) -> Any:

@@ -31,6 +31,7 @@ def documented(command: str) -> set[str]:
         ("gallery ls", ["-g", "{people}"]),
         ("gallery show", ["Ali Naimi", "-g", "{people}"]),
         ("models ls", []),
+        ("datasets duplicates", ["{photo}", "{photo}"]),
     ],
 )
 def test_the_fields_are_documented(

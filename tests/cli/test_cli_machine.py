@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from visavis.image import load_image
+from visavis.models.cards import ModelCard, builtin_cards
 
 Run = Callable[..., Any]
 
@@ -93,6 +94,44 @@ def test_doctor_says_what_was_chosen_and_why(run: Run, monkeypatch: pytest.Monke
     assert result.json["home"]["models_bytes"] > 30e6
     assert result.json["libraries"]["numpy"]
     assert result.json["problems"] == []
+
+
+def test_doctor_times_models_of_every_kind(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("models", "fetch", "face-mesh", "obama").code == 0
+    monkeypatch.setattr("visavis.cli.machine._LOOK_SECONDS", 0.01)
+    ready = ("face-mesh", "haar", "hog")  # networks that are parts; a file of a library; a library
+    chosen = {name: card for name, card in builtin_cards().items() if name in ready}
+    monkeypatch.setattr("visavis.models.store.builtin_cards", lambda: chosen | _parts_of(chosen))
+    result = run("doctor", "--json")
+    models = {model["id"]: model for model in result.json["models"]}
+    assert set(models) == {*ready}, "parts are shown with the model that runs them"
+    assert all(models[name]["ms"] > 0 for name in ready), result.json["problems"]
+    assert models["face-mesh"]["per"] == "a face"
+    assert models["haar"]["per"] == "a 640x640 picture"
+    assert (models["face-mesh"]["precision"], models["haar"]["precision"]) == ("f32", "")
+    monkeypatch.setattr("visavis.models.store._library_there", lambda card: not card.library)
+    lacking = {model["id"]: model for model in run("doctor", "--json").json["models"]}
+    assert lacking["hog"]["why"] == "hog needs the package dlib: pip install 'visavis[dlib]'"
+    assert lacking["hog"]["ms"] is None
+
+
+def _parts_of(cards: dict[str, ModelCard]) -> dict[str, ModelCard]:
+    return {part: builtin_cards()[part] for card in cards.values() for part in card.parts} | {
+        "obama": builtin_cards()["obama"]
+    }
+
+
+def test_doctor_survives_a_model_that_fails(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("models", "fetch", "yunet").code == 0
+
+    def failing(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no such layer")
+
+    monkeypatch.setattr("visavis.models.loader.load_code", failing)
+    monkeypatch.setattr("visavis.models.store.builtin_cards", lambda: {"yunet": builtin_cards()["yunet"]})
+    result = run("doctor", "--json")
+    assert result.code == 1
+    assert result.json["problems"] == ["model 'yunet' can't be run: RuntimeError: no such layer"]
 
 
 def test_doctor_on_an_empty_home_touches_nothing(outside: Run, tmp_path: Path) -> None:

@@ -217,3 +217,11 @@ def test_accepting_a_license(empty: Store, archives: Path) -> None:
     done: Any = run(empty, "fetch", "obama", "--accept-license", "--from", str(archives))
     assert done.returncode == 0
     assert (empty.home / "licenses" / "obama").read_text().startswith("MIT")
+
+
+def test_what_has_no_file_of_its_own(empty: Store) -> None:
+    done = run(empty, "rm", "hog")
+    assert (done.returncode, done.stdout) == (0, "hog: has no files of its own to remove\n")
+    assert run(empty, "rm", "accurate").stdout.startswith("accurate: has no files of its own to remove; sface, ")
+    assert "runs\tsface, " in run(empty, "show", "accurate").stdout
+    assert "not usable yet\t'dlib-68' may not be used commercially" in run(empty, "show", "dlib-68").stdout

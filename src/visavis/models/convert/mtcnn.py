@@ -99,6 +99,7 @@ def _network(data: bytes, trunk: Sequence[_Layer], heads: Mapping[str, str], siz
         shape = (-1, 1, 1) if kind == "conv" else (-1,)
         last = add("PRelu", f"prelu{number}", [constant(f"prelu{number}.weight", slope.reshape(shape))])
         channels = out
+    how: dict[str, Any]
     for output, name in heads.items():
         if name.startswith("conv"):
             operator, inputs, how = "Conv", layer(name, _HEADS[output], channels, 1, 1), {"kernel_shape": [1, 1]}

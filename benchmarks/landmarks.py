@@ -5,6 +5,7 @@
     python benchmarks/landmarks.py five           five points of mesh and 68 points against YuNet's
     python benchmarks/landmarks.py recognition    what recognition loses or gains with them
     python benchmarks/landmarks.py speed          milliseconds a face, one thread (with dlib's own where it is)
+    python benchmarks/landmarks.py drawings DIR   the pictures of docs/landmarks.md, from the sample photos
 
 The 68 points forbid commercial use: VISAVIS_ACCEPT_LICENSES=dlib-68 includes them.
 """
@@ -22,15 +23,17 @@ import numpy as np
 from lfw import Lfw, central
 
 from visavis import Analyzer, Faces
-from visavis.alignment import align
+from visavis.alignment import align, crop
 from visavis.analysis.landmarks import Landmarker, open_landmarker
 from visavis.analysis.landmarks.ert import RegressionTrees, box_frames, five_frames
+from visavis.drawing import annotate
 from visavis.evaluation.verification import accuracy, pair_similarities
-from visavis.image import load_image
+from visavis.image import load_image, save_image
 from visavis.models.registry import download
 from visavis.models.session import EngineOptions
 from visavis.models.store import Store
 from visavis.recognition import open_recognizer
+from visavis.recognition.compare import operating_point
 
 OPTIONS = EngineOptions.choose(threads=1, precision="f32")
 MODELS = ("face-mesh", "dlib-68")
@@ -97,6 +100,9 @@ def boxes(count: int) -> None:
                     rows.append((hash_half(person), image, hog, face.box, face.landmarks))
                     break
     half, hog, five = (np.array([row[k] for row in rows]) for k in (0, 2, 4))
+    given = np.array([row[3] for row in rows])
+    wider, higher = np.median((given[:, 2:] - given[:, :2]) / (hog[:, 2:] - hog[:, :2]), axis=0)
+    print(f"YuNet's boxes are {wider:.2f} times as wide and {higher:.2f} times as high as dlib's (median)")
     frames = box_frames(hog)
     inside = (five - frames[:, None, :, 2]) / np.stack([frames[:, None, 0, 0], frames[:, None, 1, 1]], axis=-1)
     mean = inside[half == 0].mean(axis=0)
@@ -164,9 +170,9 @@ def five(count: int) -> None:
         print(f"| {name} | {' | '.join(cells)} |")
 
 
-def recognition(recognizer_id: str) -> None:
+def recognition(recognizer_id: str, count: int | None) -> None:
     lfw = Lfw.open()
-    pairs = lfw.view2()
+    pairs = lfw.view2() if count is None else lfw.view2().sample(count)
     store = Store()
     yunet = Analyzer(recognizer=None, threads=1, precision="f32")
     recognizer = open_recognizer(recognizer_id, store, OPTIONS)
@@ -191,15 +197,23 @@ def recognition(recognizer_id: str) -> None:
         for kind, vector in zip(kinds, recognizer.embed(crops).vectors, strict=True):
             vectors[kind][k] = vector
     print(f"{recognizer_id}, {len(pairs)} pairs, {len(used)} photos, {int((~found).sum())} without a face\n")
-    print("| five points from | accuracy, 10 folds | 95 % interval | mean similarity, mated | non-mated |")
-    print("|---|---:|---:|---:|---:|")
+    table = store.card(recognizer_id).calibrations.get(recognizer_id)
+    threshold = operating_point(table, fmr=1e-3, model=recognizer_id).threshold if table else None
+    people = np.array(lfw.people)[used]
+    strangers = np.triu(people[:, None] != people) & found & found[:, None]
+    print("| five points from | accuracy, 10 folds | 95 % interval | similarity, mated | non-mated | FMR, all pairs |")
+    print("|---|---:|---:|---:|---:|---:|")
     for kind in kinds:
         similarity = pair_similarities(vectors[kind], rows[pairs.photos], found)
         share = accuracy(similarity, pairs.mated, pairs.folds)
         means = similarity[pairs.mated].mean(), similarity[~pairs.mated].mean()
+        row = [kind, f"{share.value:.2%}", f"{share.low:.2%} to {share.high:.2%}", *(f"{mean:.3f}" for mean in means)]
+        if threshold is not None:
+            row.append(f"{(vectors[kind] @ vectors[kind].T >= threshold)[strangers].mean():.5f}")
+        print(f"| {' | '.join(row)} |")
+    if threshold is not None:
         print(
-            f"| {kind} | {share.value:.2%} | {share.low:.2%} to {share.high:.2%} | {means[0]:.3f} | {means[1]:.3f} |",
-            flush=True,
+            f"\nFMR of {int(strangers.sum()):,} pairs at {threshold:.4f}, the threshold for 1e-3 with YuNet's landmarks"
         )
 
 
@@ -247,6 +261,23 @@ def by_dlib(dlib: object, file: str) -> Callable[[np.ndarray, Faces], object]:
     return run
 
 
+def drawings(folder: Path) -> None:
+    side = 400
+    for name in ("dlib-5", *reversed(MODELS)):
+        analyzer = Analyzer(recognizer=None, landmarks=name, threads=1, precision="f32")
+        tiles = []
+        for sample in ("obama", "biden"):
+            image = load_image(Store().path(sample))
+            (face,) = analyzer.analyze(image)
+            x, y = (face.box[:2] + face.box[2:]) / 2
+            reach = 0.62 * face.height
+            shift = np.array([side / 2, side / 2]) - [x * side / 2 / reach, y * side / 2 / reach]
+            matrix = np.hstack([np.eye(2) * side / 2 / reach, shift[:, None]])
+            tile = crop(image, matrix[None], side)[0]
+            tiles.append(annotate(tile, analyzer.analyze(tile)))
+        save_image(folder / f"landmarks-{name}.png", np.hstack(tiles))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -256,7 +287,11 @@ def main() -> None:
         command.set_defaults(run=lambda given, run=run: run(given.count))
     command = commands.add_parser("recognition")
     command.add_argument("recognizer", nargs="?", default="sface")
-    command.set_defaults(run=lambda given: recognition(given.recognizer))
+    command.add_argument("--pairs", type=int, help="about so many instead of all")
+    command.set_defaults(run=lambda given: recognition(given.recognizer, given.pairs))
+    command = commands.add_parser("drawings")
+    command.add_argument("folder", type=Path)
+    command.set_defaults(run=lambda given: drawings(given.folder))
     given = parser.parse_args()
     given.run(given)
 

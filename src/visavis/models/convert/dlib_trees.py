@@ -15,8 +15,8 @@ with s splits and s + 1 leaves, over k pixels and p points:
 ================  ================================  =========================================================
 
 Differences of pixels are whole numbers, so thresholds are rounded down without loss. The leaves stay as they are: in
-half precision a tenth of the predicted points moves by a pixel, as one pixel looked up beside the right one turns
-trees from there on.
+half precision points move by a pixel here and there, as one pixel looked up beside the right one turns trees from
+there on.
 """
 
 from __future__ import annotations

@@ -97,11 +97,11 @@ def turns(landmarks: np.ndarray, template: np.ndarray) -> np.ndarray:
     return transforms[:, 0, 0] + 1j * transforms[:, 1, 0]
 
 
-def accuracy(lfw: Lfw, store: Store, detector: Analyzer, chips: Chips) -> None:
+def accuracy(lfw: Lfw, store: Store, detector: Analyzer, chips: Chips, precision: str) -> None:
     """Print the 10-fold accuracy by dlib's chips and by the template, plain and with the mirror image."""
     pairs, mated, fold = lfw.pairs()
     recognizers = {
-        flip: Analyzer(recognizer="dlib-resnet", flip=flip, precision="f32", threads=1, store=store)
+        flip: Analyzer(recognizer="dlib-resnet", flip=flip, precision=precision, threads=1, store=store)
         for flip in (False, True)
     }
     ways = ("dlib's own points and chips", "dlib's own points, our sampling", "dlib-150 on YuNet's points")
@@ -138,12 +138,13 @@ def accuracy(lfw: Lfw, store: Store, detector: Analyzer, chips: Chips) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accuracy", action="store_true")
+    parser.add_argument("--precision", default="f32", help="of the recognizer: f32, bf16 or auto")
     parser.add_argument("--points", required=True)
     options = parser.parse_args()
     detector = Analyzer(recognizer=None, threads=1, precision="f32")
     chips = Chips(options.points)
     if options.accuracy:
-        accuracy(Lfw.open(), detector.store, detector, chips)
+        accuracy(Lfw.open(), detector.store, detector, chips, options.precision)
     else:
         derive(Lfw.open(), detector, chips)
 

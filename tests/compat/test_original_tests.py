@@ -11,9 +11,9 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from conftest import missing
 
 import visavis.compat.face_recognition as ours
-from tests.conftest import missing
 
 DOCS = Path(__file__).parents[2] / "docs" / "face_recognition.md"
 ON_PATH = Path(ours.__file__).with_name("on_path")

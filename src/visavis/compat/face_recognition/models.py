@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from itertools import islice
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -30,9 +31,12 @@ __all__ = ["Models", "default"]
 _BATCHES = (1, 4)
 _TOGETHER = 16  # chips held at once, so that 1,000 jitters take no more memory than 16
 _SMALLEST = 80  # px: dlib's detectors see faces from here on, which is why images are enlarged for them
+_SUREST = 1 - 1e-6  # beyond, a score no longer tells margins apart
 _LEAST_FACE = 5.0  # px: no detector looks for smaller ones
 _ENLARGED = 2  # times from which YuNet looks for smaller faces than it does by itself
-_WHOLE = 2**22  # pixels of a picture that MMOD sees in one look, which takes 0.4 GB
+_LONGEST = 1 << 14  # px of a side that OpenCV enlarges
+_HALVING_SHIFT = np.array([1.25, 0.75, 1.25, 0.75])  # what dlib takes off when it halves a box
+_WHOLE = 2**22  # pixels of a picture that MMOD sees in one look, which takes 0.5 GB
 
 
 def default() -> Models:
@@ -94,16 +98,22 @@ class Models:
 
     def _mmod(self, image: Image, upsample: int) -> list[Detection]:
         """Return what dlib's network sees in the enlarged picture, as a whole; in parts where that is very large."""
-        height, width = image.shape[:2]
-        scale = 2.0**upsample
-        smallest = max(_SMALLEST / scale, _LEAST_FACE)
+        height, width = (side << upsample for side in image.shape[:2])
+        whole = height * width <= _WHOLE and max(height, width) <= _LONGEST
+        smallest = _SMALLEST if whole else max(_SMALLEST / 2**upsample, _LEAST_FACE)
         detector: Mmod = self._get(("mmod", smallest), lambda: self._open("mmod", smallest))
-        if height * width * scale**2 <= _WHOLE:
-            (faces,) = detector.look([image], View(scale, width=width, height=height))
+        if whole:
+            for _ in range(upsample):
+                image = _enlarged(image)
+            (faces,) = detector.look([image], View(1, width=image.shape[1], height=image.shape[0]))
         else:
             (faces,) = detector.detect([image])
-        boxes = faces.boxes - np.array([0, 0, 1, 1], np.float32)  # dlib's include their last row and column
-        return _detections(boxes, [margin_of(float(score)) for score in faces.scores])
+        boxes = faces.boxes - np.array([0, 0, 1, 1])  # dlib's include their last row and column
+        if whole and upsample:
+            boxes = np.floor(boxes + 0.5)
+            for _ in range(upsample):
+                boxes = boxes / 2 - _HALVING_SHIFT
+        return _detections(boxes, [margin_of(min(float(score), _SUREST)) for score in faces.scores])
 
     def _yunet(self, image: Image, upsample: int) -> list[Detection]:
         """Return YuNet's faces in boxes such as dlib's detectors draw, on which its landmark models were trained."""
@@ -127,6 +137,15 @@ class Models:
             if name not in self._loaded:
                 self._loaded[name] = load()
             return self._loaded[name]
+
+
+def _enlarged(image: Image) -> Image:
+    """Return a picture at twice the size, as dlib enlarges it: corner pixels stay on the corners."""
+    size = (2 * image.shape[1] + 2, 2 * image.shape[0] + 1)
+    across, down = ((a - 1) / (b - 1) for a, b in zip(image.shape[1::-1], size, strict=True))
+    matrix = np.array([[across, 0, 0], [0, down, 0]])
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(image, matrix, size, flags=how, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _detections(boxes: npt.NDArray[Any], confidences: Iterable[float]) -> list[Detection]:

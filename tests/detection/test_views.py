@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from visavis.detection import yunet
+from visavis.detection import blazeface, ssd_mobilenet, yunet
+from visavis.detection import views as views_module
 from visavis.detection.views import View
 from visavis.detection.yunet import views
 
@@ -117,3 +118,19 @@ def test_each_scale_hands_over_to_the_next():
         assert all(1 < ratio <= yunet.SIGHT.step * (1 + 1e-9) for ratio in ratios)
         assert scales[0] * longest == pytest.approx(640)
         assert scales[-1] == pytest.approx(1.4)
+
+
+SQUARES = [blazeface.SIGHT, ssd_mobilenet.SIGHT]
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(SQUARES), st.integers(1, 3000), st.integers(1, 3000), st.none() | st.floats(12, 300), st.data())
+def test_networks_of_one_size_see_every_face_whole(sight, height, width, min_face, data):
+    plan = views_module.plan(height, width, sight, min_face)
+    assert all(max(view.shown) <= sight.tile for view in plan)
+    least = min_face or (sight.min_face if max(height, width) > sight.coarse else sight.smallest)
+    assume(least <= min(height, width))
+    side = data.draw(st.floats(least, min(height, width)))
+    x, y = data.draw(st.floats(0, width - side)), data.draw(st.floats(0, height - side))
+    shown = [side * view.scale for view in plan if in_view(view, (x, y, x + side, y + side))]
+    assert any(sight.smallest * 0.98 <= pixels <= sight.coarse + 1 for pixels in shown)

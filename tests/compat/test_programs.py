@@ -149,10 +149,13 @@ class TestDetection:
         line = capsys.readouterr().out
         (box,) = api.face_locations(api.load_image_file(unknown / "one.jpg"), 0)
         assert line == f"{unknown}/one.jpg,{box[0]},{box[1]},{box[2]},{box[3]}\n"
-        assert call(self.main, unknown, "--model", "cnn", "--upsample", "1") == 0
+        assert call(self.main, unknown, "--model", "yunet", "--upsample", "1") == 0
         lines = capsys.readouterr().out.splitlines()
         assert line.strip() in lines
         assert len(lines) == 3, "no line for an image without a face"
+        assert call(self.main, unknown / "one.jpg", "--model", "cnn") == 0
+        (box,) = api.face_locations(api.load_image_file(unknown / "one.jpg"), 0, "cnn")
+        assert capsys.readouterr().out == f"{unknown}/one.jpg,{box[0]},{box[1]},{box[2]},{box[3]}\n"
 
     def test_usage_and_help(self, capsys):
         assert call(self.main) == 2

@@ -3,7 +3,7 @@
     python benchmarks/accurate.py                  choose and report, as docs/accuracy.md shows
     python benchmarks/accurate.py --card           print the settings that the card carries
     python benchmarks/accurate.py --detour         how alike embeddings by the wide crop and from the photo are
-    python benchmarks/accurate.py --cost           milliseconds a face and memory, by recognizer
+    python benchmarks/accurate.py --cost           CPU milliseconds a face and memory, by recognizer
     python benchmarks/accurate.py --errors DIR     write the pairs that are decided wrongly as pictures, for you alone
 
 Embeddings of the photos that pairs.txt names are made once (some ten minutes) and kept in --cache. All in f32, on one
@@ -351,22 +351,22 @@ def detour(lfw: Lfw) -> None:
 
 
 def cost() -> None:
-    """Print milliseconds a face, in batches of 16 crops, and what loading it adds to memory, by recognizer."""
-    crops = np.random.default_rng(0).integers(0, 255, (16, 224, 224, 3), np.uint8)
+    """Print CPU milliseconds a face, in batches of 8 crops, and what loading it adds to memory, by recognizer."""
+    crops = np.random.default_rng(0).integers(0, 255, (8, 224, 224, 3), np.uint8)
     process = psutil.Process()
     loaded = []
-    for name, flip in (("sface", False), ("sface", True), ("accurate", False), ("accurate", True)):
+    for name, flip in itertools.product(("sface", "mobilefacenet", "dlib-resnet", "accurate"), (False, True)):
         for precision in ("f32", "auto"):
             before = process.memory_info().rss
             recognizer = open_recognizer(name, Store(), EngineOptions.choose(precision=precision, threads=1), flip=flip)
             mine = np.ascontiguousarray(crops[:, : recognizer.size, : recognizer.size])
             recognizer.embed(mine)
             loaded.append((recognizer, precision, mine, (process.memory_info().rss - before) / 2**20, []))
-    for _ in range(15):  # in turns, so that a busy moment hits all alike
+    for _ in range(8):  # in turns, so that a busy moment hits all alike
         for recognizer, _, mine, _, times in loaded:
-            start = time.perf_counter()
+            start = time.process_time()
             recognizer.embed(mine)
-            times.append((time.perf_counter() - start) / len(mine) * 1000)
+            times.append((time.process_time() - start) / len(mine) * 1000)
     print("| recognizer | precision | ms a face | MB |\n|---|---|---:|---:|")
     for recognizer, precision, _, memory, times in loaded:
         print(f"| {recognizer.model} | {precision} | {np.min(times):.1f} | {memory:.0f} |")

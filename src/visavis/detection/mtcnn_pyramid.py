@@ -25,7 +25,7 @@ __all__ = ["Canvas", "Sampler", "Tile", "canvases", "levels"]
 CELL = 12  # px of P-Net's input that a cell of its output sees
 STRIDE = 2  # px from one cell to the next
 
-_TABLE_PIXELS = 2**22  # of a summed-area table, which takes 12 bytes a pixel
+_TABLE_PIXELS = 2**22  # of a summed-area table, which takes 16 bytes a pixel
 _CACHED = 2**19  # bytes handled at once: what a core's own cache holds
 _SIDE = 768  # px of a canvas
 _STEP = 32  # canvases' sides are multiples: each new size takes the engine 15 ms

@@ -3,11 +3,14 @@
     python benchmarks/calibrate_lfw.py                         print SFace's tables of docs/calibration.md
     python benchmarks/calibrate_lfw.py dlib-resnet             those of another recognizer, or of several
     python benchmarks/calibrate_lfw.py dlib-resnet --write     also put them into src/visavis/models/calibrations.toml
+    python benchmarks/calibrate_lfw.py --detector mtcnn        those of crops laid by MTCNN's landmarks
 
-Each recognizer is measured plain and with ``flip``. The tables of those that were not asked for stay as they are.
+Each recognizer is measured plain and with ``flip``. Crops laid by the landmarks of another model than YuNet give other
+rates, so they have tables of their own: ``sface@mtcnn``, and ``sface@face-mesh`` for detectors that find boxes alone,
+measured with BlazeFace. The tables of those that were not asked for stay as they are.
 
-f32, YuNet at its defaults, the central face of each photo. Intervals: 95 %, percentiles of `REPEATS` seeded draws of
-subjects, not of pairs: a person is in thousands of pairs, so pairs are not independent.
+f32, detectors at their defaults, the central face of each photo. Intervals: 95 %, percentiles of `REPEATS` seeded draws
+of subjects, not of pairs: a person is in thousands of pairs, so pairs are not independent.
 """
 
 from __future__ import annotations
@@ -123,34 +126,37 @@ def report(title: str, pairs: Pairs, vectors: np.ndarray, *, bootstrap: bool = T
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recognizers", nargs="*", default=["sface"], help="card ids; default sface")
+    parser.add_argument("--detector", default="yunet", help="whose boxes and landmarks lay the crops")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     lfw = Lfw.open()
     for name in options.recognizers:
-        tables = "".join(calibrate(lfw, name, flip) for flip in (False, True))
-        if options.write:
-            TARGET.write_text(with_tables(TARGET.read_text("utf-8"), name, tables), "utf-8")
-            print(f"\nwrote {name} into {TARGET.relative_to(ROOT)}")
+        for flip in (False, True):
+            variant, table = calibrate(lfw, name, flip, options.detector)
+            if options.write:
+                TARGET.write_text(with_table(TARGET.read_text("utf-8"), name, variant, table), "utf-8")
+                print(f"\nwrote {variant} into {TARGET.relative_to(ROOT)}")
 
 
-def calibrate(lfw: Lfw, name: str, flip: bool) -> str:
-    """Print the tables of one variant of a recognizer, and return the one that is kept, as TOML."""
+def calibrate(lfw: Lfw, name: str, flip: bool, detector: str) -> tuple[str, str]:
+    """Print the tables of one variant of a recognizer, and return its name and the one that is kept, as TOML."""
     names, owners = lfw.photos, lfw.people
     known = tomllib.loads(ERRORS.read_text("utf-8"))
-    analyzer = Analyzer(recognizer=name, precision="f32", flip=flip)
+    analyzer = Analyzer(detector, name, precision="f32", flip=flip)
     found, kept = embeddings(lfw, analyzer)
-    print(f"\n{found.model}: a face in {len(kept):,} of {len(lfw.members):,} photos")
+    variant = analyzer.calibrated_as
+    print(f"\n{variant}: a face in {len(kept):,} of {len(lfw.members):,} photos")
     accuracy = _view2(lfw, found, kept)
     error = accuracy.std(ddof=1) / len(accuracy) ** 0.5
     print(f"10-fold accuracy on the 3,000 pairs: {accuracy.mean():.3%}, standard error {error:.3%}")
     photos = [names[i] for i in kept]
     people = [owners[i] for i in kept]
-    report(f"{found.model}, labels as they are", Pairs(photos, people, {}), found.vectors, bootstrap=False)
+    report(f"{variant}, labels as they are", Pairs(photos, people, {}), found.vectors, bootstrap=False)
     pairs = Pairs(photos, people, known)
-    points = report(f"{found.model}, label errors left out", pairs, found.vectors)
-    return "".join(
+    points = report(f"{variant}, label errors left out", pairs, found.vectors)
+    return variant, "".join(
         [
-            f'\n[{name}."{found.model}"]\ndata = "lfw-dev"\n',
+            f'\n[{name}."{variant}"]\ndata = "lfw-dev"\n',
             'note = "half of LFW, all pairs, label errors left out; see docs/calibration.md"\n',
             f"mated_pairs = {int(pairs.mated.sum())}\nnonmated_pairs = {int((~pairs.mated).sum())}\n",
             "points = [\n" + "".join(f"    {point},\n" for point in points) + "]\n",
@@ -158,12 +164,16 @@ def calibrate(lfw: Lfw, name: str, flip: bool) -> str:
     )
 
 
-def with_tables(text: str, name: str, tables: str) -> str:
-    """Return the file's text with a recognizer's tables put in, in place of those it had."""
+def with_table(text: str, name: str, variant: str, table: str) -> str:
+    """Return the file's text with the table of a variant put in, in place of the one it had."""
     head, *others = re.split(r"(?m)^(?=\n\[)", text)
-    kept = [HEADER if head == "" else head, *(table for table in others if not table.startswith(f"\n[{name}."))]
-    at = next((i for i, table in enumerate([head, *others]) if table.startswith(f"\n[{name}.")), len(kept))
-    return "".join([*kept[:at], tables, *kept[at:]])
+    mine = [i for i, other in enumerate(others) if other.startswith(f'\n[{name}."{variant}"]')]
+    at = (
+        mine[0]
+        if mine
+        else 1 + max((i for i, o in enumerate(others) if o.startswith(f"\n[{name}.")), default=len(others))
+    )
+    return "".join([head or HEADER, *others[:at], table, *others[at + len(mine) :]])
 
 
 def _view2(lfw: Lfw, found: Embeddings, kept: np.ndarray) -> np.ndarray:

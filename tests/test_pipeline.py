@@ -305,6 +305,24 @@ class TestVerify:
         expected = analyzer.verify(*powell)
         assert analyzer.verify(a, b, order="bgr").similarity == pytest.approx(expected.similarity, abs=0.01)
 
+    def test_other_landmarks_have_error_rates_of_their_own(self, store, analyzer, powell, six):
+        def named(*args, **kwargs):
+            return Analyzer(*args, store=store, threads=1, precision="f32", **kwargs)
+
+        assert analyzer.calibrated_as == "sface"
+        assert named("yunet", landmarks="face-mesh").calibrated_as == "sface", "the detector's own points lay the crop"
+        assert named("mtcnn", flip=True).calibrated_as == "sface+flip@mtcnn"
+        assert named("haar").calibrated_as == "sface@face-mesh"
+        assert named("haar", landmarks="dlib-5").calibrated_as == "sface@face-mesh", "dlib's five have no mouth"
+        assert named("haar", landmarks="dlib-68").calibrated_as == "sface@dlib-68"
+        for other in (named("mtcnn"), named("blazeface", flip=True)):
+            table = other.calibration
+            assert table.model == other.calibrated_as
+            assert not np.array_equal(table.similarities, analyzer.calibration.similarities)
+        with pytest.raises(CalibrationError, match="'dlib-resnet@mtcnn' has no calibration"):
+            named("mtcnn", "dlib-resnet").verify(*powell)
+        assert named("mtcnn", "dlib-resnet").verify(*powell, threshold=0.9).fmr is None
+
     def test_needs_a_recognizer(self, detect_only, powell):
         with pytest.raises(InputError, match="recognizer=None"):
             detect_only.verify(*powell)
@@ -428,6 +446,8 @@ class TestDetectorContract:
         images = [*lfw_images(25, seed=9), load_image(six), BLANK]
         found = Analyzer(detector=name, recognizer=None, store=store, threads=1, precision="f32").analyze(images)
         assert sum(map(len, found)) >= 28
+        gives_points = {faces.landmarks is not None for faces in found if len(faces)}
+        assert gives_points == {builtin_cards()[name].five_points}
         for image, faces in zip(images, found, strict=True):
             height, width = image.shape[:2]
             assert (faces.boxes >= 0).all()
@@ -454,7 +474,8 @@ class TestDetectorContract:
             scene[dy : dy + 250, dx : dx + 250] = photo
             (face,) = detector.analyze(scene)
             boxes.append(face.box - [dx, dy, dx, dy])
-        step = 0.1 * (face.box[3] - face.box[1])  # of a window that slides over a picture: HOG's is 8 pixels of 80
+        # A window that slides over a picture moves in steps: HOG's by 8 pixels of 80.
+        step = 0.1 * (face.box[3] - face.box[1]) if name in ("hog", "haar", "mmod", "mtcnn") else 4
         np.testing.assert_allclose(boxes[1:], boxes[:1] * 2, atol=step)
 
 

@@ -32,6 +32,7 @@ __all__ = ["FILLER", "Analysis", "Analyzer", "analyze", "only_face", "verify"]
 
 _CHUNK = 16  # images a worker takes at once: enough to fill the recognizer's batches
 FILLER = "face-mesh"  # gives five landmarks where the detector finds boxes alone
+_CALIBRATED_WITH = "yunet"  # whose landmarks the tables rest on that name no other
 _RUN_PIXELS = 4 * 2**20  # decoded pixels held before the detector runs: bounds memory on large photos
 
 
@@ -125,8 +126,18 @@ class Analyzer:
 
     @property
     def calibration(self) -> Calibration | None:
-        """Measured error rates of its embeddings, or None where there are none."""
-        return self.store.card(self.model.partition("+")[0]).calibrations.get(self.model)
+        """Measured error rates of its embeddings, or None where there are none.
+
+        Crops laid by other landmarks give other rates, so there is a table for each that was measured.
+        """
+        return self.store.card(self.model.partition("+")[0]).calibrations.get(self.calibrated_as)
+
+    @property
+    def calibrated_as(self) -> str:
+        """Name of the table its error rates would be in: `model`, and behind an @ what lays the crops but YuNet."""
+        names = (self._detector, self._landmarks)
+        points = next((name for name in names if name and self.store.card(name).five_points), FILLER)
+        return self.model if points == _CALIBRATED_WITH else f"{self.model}@{points}"
 
     @overload
     def analyze(self, source: ImageSource, *, order: Order = "rgb") -> Faces: ...
@@ -271,7 +282,9 @@ class Analyzer:
         first, second = (side.embeddings for side in sides)
         if first is None or second is None:
             raise InputError("this Analyzer has recognizer=None: it can't verify")
-        return verification(first, second, self.calibration, fmr=fmr, threshold=threshold)
+        return verification(
+            first, second, self.calibration, fmr=fmr, threshold=threshold, calibrated_as=self.calibrated_as
+        )
 
     # One set of sessions serves single images with all threads, another runs a single-threaded stream per worker:
     # batch work scales better that way. Both are loaded when first needed.

@@ -192,7 +192,7 @@ def find(
         analyzer = models.analyzer(machine)
         calibration = analyzer.calibration
         wanted = fmr if fmr is not None or threshold is not None else DEFAULT_FMR
-        point = operating_point(calibration, fmr=wanted, threshold=threshold, model=analyzer.model)
+        point = operating_point(calibration, fmr=wanted, threshold=threshold, model=analyzer.calibrated_as)
         person = only_face(analyzer.analyze(probe), probe, largest=largest).embeddings
         assert person is not None
         report.fields(

@@ -33,6 +33,11 @@ class FaceAnalyzer(Protocol):
         """Measured error rates of its embeddings, or None."""
         ...
 
+    @property
+    def calibrated_as(self) -> str:
+        """Name of the table that those would be in."""
+        ...
+
     def analyze(self, source: ImageSource) -> Faces:
         """Find the faces of an image, with landmarks and embeddings."""
         ...

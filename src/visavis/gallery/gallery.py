@@ -183,8 +183,9 @@ class Gallery:
                 collection = store.collection_id(connection, self.collection)
                 identification.refuse_other_models(embeddings.model, store.model_counts(connection, collection))
             searched = 0 if index is None else len(index)
+            named = self._calibrated_as(embeddings.model)
             point = operating_point(
-                calibration, fmr=fmr, fpir=fpir, threshold=threshold, templates=searched, model=embeddings.model
+                calibration, fmr=fmr, fpir=fpir, threshold=threshold, templates=searched, model=named
             )
             return identification.candidates(connection, index, embeddings, faces, top, point, calibration)
 
@@ -359,6 +360,11 @@ class Gallery:
 
             self._analyzer = Analyzer()
         return self._analyzer
+
+    def _calibrated_as(self, model: str) -> str:
+        if self._analyzer is not None and self._analyzer.model == model:
+            return self._analyzer.calibrated_as
+        return model
 
     def _calibration(self, model: str) -> Calibration | None:
         if self._analyzer is not None and self._analyzer.model == model:

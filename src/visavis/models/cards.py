@@ -53,7 +53,8 @@ class Calibration:
     Attributes
     ----------
     model
-        Card id and variant the table holds for.
+        Card id and variant the table holds for, with crops laid by YuNet's landmarks; ``sface@mtcnn`` says that it
+        holds for those of MTCNN.
     data
         Data set the rates were measured on.
     mated_pairs, nonmated_pairs
@@ -169,7 +170,8 @@ class ModelCard:
     `visavis.detection.yunet`. ``companions`` are files beside the member that the converter needs too, by name
     with the SHA-256 of each. ``parts`` are the ids of other cards whose files the model runs; a card of the task
     ``"part"`` is of use to those alone. ``library`` is a Python package that holds the model, or runs it.
-    ``settings`` are what its code takes beside: data, such as the weights of a fusion.
+    ``settings`` are what its code takes beside: data, such as the weights of a fusion. ``five_points`` tells of a
+    detector or landmark model whether it finds the five landmarks that alignment needs.
     """
 
     id: str
@@ -194,6 +196,7 @@ class ModelCard:
     parts: tuple[str, ...] = ()
     library: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    five_points: bool = False
 
     def __post_init__(self) -> None:
         if not ID.fullmatch(self.id):
@@ -308,6 +311,7 @@ def _how_it_runs(row: Mapping[str, Any]) -> dict[str, Any]:
         "parts": tuple(row.get("parts", ())),
         "library": row.get("library", ""),
         "settings": dict(row.get("settings", {})),
+        "five_points": row.get("five_points", False),
     }
 
 

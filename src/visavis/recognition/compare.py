@@ -216,16 +216,18 @@ def verification(
     *,
     fmr: float | None = None,
     threshold: float | None = None,
+    calibrated_as: str | None = None,
 ) -> Verification:
     """Decide whether two one-row embeddings are of one person.
 
-    ``fmr`` defaults to `DEFAULT_FMR`; without a calibration ``threshold`` must be given.
+    ``fmr`` defaults to `DEFAULT_FMR`; without a calibration ``threshold`` must be given, which the error says of
+    ``calibrated_as``, or of the embeddings' model.
     """
     if len(a) != 1 or len(b) != 1:
         raise InputError(f"verification compares one face with one face, not {len(a)} with {len(b)}")
     if fmr is None and threshold is None:
         fmr = DEFAULT_FMR
-    point = operating_point(calibration, fmr=fmr, threshold=threshold, model=a.model)
+    point = operating_point(calibration, fmr=fmr, threshold=threshold, model=calibrated_as or a.model)
     score = float(similarity(a, b)[0, 0])
     at = None if calibration is None else float(fmr_at(calibration, score))
     return Verification(score, point.threshold, score >= point.threshold, point.fmr, at, a.model)

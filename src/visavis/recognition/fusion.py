@@ -158,7 +158,8 @@ def fused(
     Examples
     --------
     >>> import numpy as np
-    >>> fused([[np.array([[3.0, 4.0]])], [np.array([[2.0]])]], [0.25, 0.75], [None, None]).astype(float).round(3).tolist()
+    >>> joined = fused([[np.array([[3.0, 4.0]])], [np.array([[2.0]])]], [0.25, 0.75], [None, None])
+    >>> joined.astype(float).round(3).tolist()
     [[0.3, 0.4, 0.866]]
     """
     stretches = []

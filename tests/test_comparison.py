@@ -120,7 +120,7 @@ def test_choices(home, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_fails_in_a_process_of_its_own_is_said(running: Running, data: Lfw) -> None:
-    with pytest.raises(EngineError, match=r"no model 'yunett'"):
+    with pytest.raises(EngineError, match=r"no detector 'yunett'"):
         measure("yunett", "sface", [data.read(0)], running)
     with pytest.raises(EngineError, match=r"not an image"):
         measure("yunet", "sface", [b"no image at all"], running)

@@ -245,7 +245,7 @@ def test_a_recognizer_that_is_not_there(run: Run, folders: Path, trained: Path, 
     for command in ("predict", "evaluate"):
         refused = run("classify", command, folders / "probes", "-c", other)
         assert refused.code == 2
-        assert "no model 'somebody-elses'" in refused.err
+        assert "no recognizer 'somebody-elses'" in refused.err
 
 
 def test_training_photos_flatter(run: Run, folders: Path, trained: Path) -> None:

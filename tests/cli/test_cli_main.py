@@ -33,10 +33,11 @@ ALL = dict(commands(typer.main.get_command(app)))
 
 def test_the_commands_are_those_agreed_on() -> None:
     top = {path[0] for path in ALL}
-    assert top == {"detect", "verify", "enroll", "identify", "find", "gallery", "models", "demo", "doctor", "bench"}
+    agreed = {"detect", "verify", "enroll", "identify", "find", "gallery", "models", "demo", "doctor", "bench"}
+    assert top == agreed | {"classify", "datasets"}
     gallery, models = ({path[1] for path in ALL if path[0] == group} for group in ("gallery", "models"))
     assert gallery >= {"ls", "show", "rm", "export", "import", "erase", "rename"}
-    assert models >= {"ls", "fetch", "show", "verify", "add", "rm"}
+    assert models >= {"ls", "fetch", "show", "verify", "add", "rm", "compare"}
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)

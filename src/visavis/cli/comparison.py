@@ -55,7 +55,7 @@ def compare(
     \b
     Examples:
       visavis models compare --data lfw-dev
-      visavis models compare --pairs 300 --detectors yunet,mtcnn --recognizers sface
+      visavis models compare --pairs 300 --detectors mtcnn
     """
     from visavis.comparison import FAR, Running, choices
     from visavis.comparison import compare as compared

@@ -56,7 +56,7 @@ def duplicates(
     \b
     Examples:
       visavis datasets duplicates photos/
-      visavis datasets duplicates photos/ --list --null | xargs -0 -I{} mv {} spare/
+      visavis datasets duplicates photos/ --list --null
     """
     from visavis.datasets import duplicates as finding
     from visavis.models.session import usable_cores

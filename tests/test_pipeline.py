@@ -319,7 +319,7 @@ class TestVerify:
             table = other.calibration
             assert table.model == other.calibrated_as
             assert not np.array_equal(table.similarities, analyzer.calibration.similarities)
-        with pytest.raises(CalibrationError, match="'dlib-resnet@mtcnn' has no calibration"):
+        with pytest.raises(CalibrationError, match="'dlib-resnet' with crops laid by mtcnn has no calibration"):
             named("mtcnn", "dlib-resnet").verify(*powell)
         assert named("mtcnn", "dlib-resnet").verify(*powell, threshold=0.9).fmr is None
 

@@ -186,7 +186,9 @@ def operating_point(
         rate = None if calibration is None else float(fmr_at(calibration, threshold))
         return OperatingPoint(float(threshold), rate, _fpir(rate, templates))
     if calibration is None:
-        raise CalibrationError(f"{model!r} has no calibration, so its error rates are unknown; give a threshold")
+        name, _, points = model.partition("@")
+        laid = f" with crops laid by {points}" if points else ""
+        raise CalibrationError(f"{name!r}{laid} has no calibration, so its error rates are unknown; give a threshold")
     if fpir is not None:
         if templates is None:
             raise InputError("fpir needs the number of templates searched")

@@ -1,6 +1,7 @@
 """Choose what the recognizer "accurate" joins, by person-disjoint nested cross-validation on lfw-dev, and report it.
 
     python benchmarks/accurate.py                  choose and report, as docs/accuracy.md shows
+    python benchmarks/accurate.py --points yunet mtcnn --one-crop     also choose whose landmarks lay the crops
     python benchmarks/accurate.py --card           print the settings that the card carries
     python benchmarks/accurate.py --detour         how alike embeddings by the wide crop and from the photo are
     python benchmarks/accurate.py --cost           CPU milliseconds a face and memory, by recognizer
@@ -17,8 +18,8 @@ import argparse
 import itertools
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -40,6 +41,7 @@ OPTIONS = EngineOptions("openvino", "cpu", "f32", 1)
 SCALES = {"sface": (1.0, 0.92, 1.08), "mobilefacenet": (1.0, 0.92, 1.08), "dlib-resnet": (1.0,)}
 FARS = (1e-2, 1e-3, 1e-4)
 CHUNK = 64
+Raw = dict[tuple[str, float, bool], np.ndarray]
 
 
 # What is measured once: every part's raw vectors, by scale of the crop and side.
@@ -50,12 +52,13 @@ def photos_of(lfw: Lfw) -> np.ndarray:
     return np.unique(lfw.pairs()[0])
 
 
-def collect(lfw: Lfw, cache: Path) -> dict[tuple[str, float, bool], np.ndarray]:
+def collect(lfw: Lfw, cache: Path, detector: str, scales: Mapping[str, tuple[float, ...]]) -> Raw:
     """Return raw vectors ``(n, d)`` of the pairs' photos by part, scale and whether the crop is mirrored.
 
     A scale says how much larger than the template the face is in the crop; each is cut from the photo itself.
     """
-    wanted = [(part, scale, side) for part, scales in SCALES.items() for scale in scales for side in (False, True)]
+    wanted = [(part, scale, side) for part, some in scales.items() for scale in some for side in (False, True)]
+    cache = cache if detector == "yunet" else cache / detector
     files = {key: cache / f"{key[0]}-{key[1]}{'-mirrored' if key[2] else ''}.npy" for key in wanted}
     missing = [key for key in wanted if not files[key].is_file()]
     if missing:
@@ -63,7 +66,7 @@ def collect(lfw: Lfw, cache: Path) -> dict[tuple[str, float, bool], np.ndarray]:
         loader = Loader(Store(), OPTIONS)
         sessions = {part: loader.session(part, batches=(1, 4)) for part in SCALES}
         rows: dict[tuple[str, float, bool], list[np.ndarray]] = {key: [] for key in missing}
-        for images, landmarks in faces(lfw):
+        for images, landmarks in faces(lfw, detector):
             for part, scale, mirrored in missing:
                 side, points = TEMPLATES[loader.store.card(part).alignment]
                 matrices = similarity_transform(landmarks, (points - (side - 1) / 2) * scale + (side - 1) / 2)
@@ -75,15 +78,16 @@ def collect(lfw: Lfw, cache: Path) -> dict[tuple[str, float, bool], np.ndarray]:
     return {key: np.load(file) for key, file in files.items()}
 
 
-def faces(lfw: Lfw) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
+def faces(lfw: Lfw, detector: str = "yunet") -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
     """Yield the pairs' photos and the landmarks of their central faces, some at a time."""
-    detector = Analyzer(recognizer=None, precision="f32", threads=1)
-    found = detector.stream((lfw.read(int(i)) for i in photos_of(lfw)), keep_images=True)
+    finder = Analyzer(detector, None, precision="f32", threads=1)
+    found = finder.stream((lfw.read(int(i)) for i in photos_of(lfw)), keep_images=True)
     while chunk := list(itertools.islice(found, CHUNK)):
         central_faces = [central(analysis.faces) for analysis in chunk]
         if not all(map(len, central_faces)):
             raise SystemExit("a photo without a face: the search takes one from each")
-        yield [analysis.image for analysis in chunk], np.concatenate([face.landmarks for face in central_faces])
+        images = [analysis.image for analysis in chunk]
+        yield images, np.concatenate([face.landmarks for face in central_faces])
 
 
 # What is chosen among.
@@ -91,34 +95,39 @@ def faces(lfw: Lfw) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
 
 @dataclass(frozen=True)
 class Choice:
-    """Settings of a fusion: the weight of each part, how many crops of each are added, whose mean is taken off."""
+    """Settings of a fusion: the weight of each part, how many crops of each are added, whose mean is taken off.
+
+    ``points`` is the detector whose landmarks lay the crops.
+    """
 
     weights: Mapping[str, float]
     crops: int = 1
     centered: tuple[str, ...] = ()
+    points: str = "yunet"
 
     def __str__(self) -> str:
         parts = " ".join(f"{part} {weight:.2f}" for part, weight in self.weights.items())
-        return f"{parts}; {self.crops} crop{'s' * (self.crops > 1)}; centered: {', '.join(self.centered) or 'none'}"
+        centered = f"centered: {', '.join(self.centered) or 'none'}"
+        return f"{parts}; {self.crops} crop{'s' * (self.crops > 1)}; {centered}; {self.points}"
 
 
-def choices() -> list[Choice]:
-    """Return the 40 that are compared, cheapest first."""
+def choices(points: Sequence[str], most_crops: int) -> list[Choice]:
+    """Return the 40 that are compared, cheapest first; 20 a detector with one crop."""
     rows = []
-    for crops in (1, 3):
-        rows += [Choice({"sface": 1.0}, crops, centered) for centered in ((), ("sface",))]
+    for laid, crops in itertools.product(points, (1, 3)[: 1 if most_crops == 1 else 2]):
+        rows += [Choice({"sface": 1.0}, crops, centered, laid) for centered in ((), ("sface",))]
         for centered in ((), ("sface",), ("sface", "mobilefacenet")):
             for third in (0.0, 0.3):
                 for share in (0.3, 0.4, 0.5):
                     weights = {"sface": (1 - third) * (1 - share), "mobilefacenet": (1 - third) * share}
-                    rows.append(Choice({**weights, **({"dlib-resnet": third} if third else {})}, crops, centered))
+                    rows.append(Choice({**weights, **({"dlib-resnet": third} if third else {})}, crops, centered, laid))
     return rows
 
 
 class Embedded:
     """The pairs' photos with their raw vectors, and who is in which fold."""
 
-    def __init__(self, lfw: Lfw, raw: Mapping[tuple[str, float, bool], np.ndarray], flip: bool) -> None:
+    def __init__(self, lfw: Lfw, raw: Mapping[str, Raw], flip: bool) -> None:
         self.raw, self.flip = raw, flip
         photos = photos_of(lfw)
         self.names = [lfw.photos[i] for i in photos]
@@ -133,21 +142,21 @@ class Embedded:
         folds_of = {(int(p), int(f)) for p, f in zip(self.person, self.photo_fold, strict=True)}
         assert len(folds_of) == len({p for p, _ in folds_of}), "a person is in one fold alone"
 
-    def looks(self, part: str, crops: int) -> list[np.ndarray]:
+    def looks(self, part: str, choice: Choice) -> list[np.ndarray]:
         """Return a part's embeddings, an array a crop."""
-        scales = SCALES[part][:crops]
-        return [self.raw[part, s, False] + (self.raw[part, s, True] if self.flip else 0) for s in scales]
+        raw = self.raw[choice.points]
+        scales = SCALES[part][: choice.crops]
+        return [raw[part, s, False] + (raw[part, s, True] if self.flip else 0) for s in scales]
 
-    def center(self, part: str, crops: int, among: np.ndarray) -> np.ndarray:
+    def center(self, part: str, choice: Choice, among: np.ndarray) -> np.ndarray:
         """Return the mean of a part's embeddings over the photos in the mask ``among``."""
-        return fusion.fused([self.looks(part, crops)], [1.0], [None])[among].mean(axis=0)
+        return fusion.fused([self.looks(part, choice)], [1.0], [None])[among].mean(axis=0)
 
     def vectors(self, choice: Choice, among: np.ndarray) -> np.ndarray:
         """Return the fused embeddings, whose means are those of the photos in the mask ``among``."""
         parts = list(choice.weights)
-        centers = [self.center(p, choice.crops, among) if p in choice.centered else None for p in parts]
-        looks = [self.looks(p, choice.crops) for p in parts]
-        return fusion.fused(looks, list(choice.weights.values()), centers)
+        centers = [self.center(p, choice, among) if p in choice.centered else None for p in parts]
+        return fusion.fused([self.looks(p, choice) for p in parts], list(choice.weights.values()), centers)
 
 
 def tars(mated: np.ndarray, nonmated: np.ndarray) -> list[float]:
@@ -163,13 +172,13 @@ def goodness(data: Embedded, rows: list[Choice], among: np.ndarray) -> np.ndarra
     upper = np.triu(np.ones((len(person),) * 2, bool), 1)
     same = person[:, None] == person[None, :]
     yes, no = upper & same, upper & ~same
-    parts: dict[tuple[str, int, bool], tuple[np.ndarray, np.ndarray]] = {}
+    parts: dict[tuple[str, str, int, bool], tuple[np.ndarray, np.ndarray]] = {}
 
     def similarities(part: str, choice: Choice) -> tuple[np.ndarray, np.ndarray]:
         crops = min(choice.crops, len(SCALES[part]))
-        key = part, crops, part in choice.centered
+        key = choice.points, part, crops, part in choice.centered
         if key not in parts:
-            alone = Choice({part: 1.0}, crops, (part,) if key[2] else ())
+            alone = Choice({part: 1.0}, crops, (part,) if key[3] else (), choice.points)
             vectors = data.vectors(alone, among)[among]
             every = vectors @ vectors.T
             parts[key] = every[yes], every[no]
@@ -249,16 +258,21 @@ def line(name: str, right: np.ndarray, every: list[float], official: list[float]
     return f"| {name} | {right.mean():.2%} | {error:.2%} | {low:.2%} to {high:.2%} | {int((~right).sum())} | {rates} |"
 
 
-def report(lfw: Lfw, raw: Mapping[tuple[str, float, bool], np.ndarray]) -> None:
+def report(lfw: Lfw, raw: Mapping[str, Raw], most_crops: int) -> None:
     print("\nTAR: of all mated pairs of the photos / of the 1,500 official ones, at FARs over all non-mated pairs.\n")
     print("| recognizer | 10-fold | standard error | 95 % interval | errors | TAR at FAR 1e-2 | 1e-3 | 1e-4 |")
     print("|---|---:|---:|---|---:|---:|---:|---:|")
-    rows = choices()
-    pools = {"any": rows, "one crop": [row for row in rows if row.crops == 1]}
+    rows = choices(list(raw), most_crops)
+    pools = {"any": rows}
+    if most_crops > 1:
+        pools["one crop"] = [row for row in rows if row.crops == 1]
+    if len(raw) > 1:
+        pools |= {f"points of {points}": [row for row in rows if row.points == points] for points in raw}
     for flip in (False, True):
         data, mark = Embedded(lfw, raw, flip), "+flip" * flip
-        for part in SCALES:
-            print(line(f"{part}{mark}", *outcome(data, Choice({part: 1.0}), None), data.fold), flush=True)
+        for part, points in itertools.product(SCALES, raw):
+            found = outcome(data, Choice({part: 1.0}, points=points), None)
+            print(line(f"{part}{mark}, points of {points}", *found, data.fold), flush=True)
         folds = np.unique(data.fold)
         others = {int(fold): folds[folds != fold] for fold in folds} | {-1: folds}
         rules = {
@@ -295,7 +309,8 @@ def card(data: Embedded) -> str:
     weights = "".join(f"{part} = {weight}\n" for part, weight in SHIPPED.weights.items())
     everyone = np.ones(len(data.names), bool)
     centers = "".join(
-        f"{part} = [{', '.join(f'{v:.4f}' for v in data.center(part, 1, everyone))}]\n" for part in SHIPPED.centered
+        f"{part} = [{', '.join(f'{v:.4f}' for v in data.center(part, SHIPPED, everyone))}]\n"
+        for part in SHIPPED.centered
     )
     return f"[accurate.settings.weights]\n{weights}\n[accurate.settings.centers]\n{centers}"
 
@@ -311,9 +326,9 @@ def label_error(first: str, second: str) -> bool:
     )
 
 
-def errors(lfw: Lfw, data: Embedded, folder: Path | None) -> None:
+def errors(lfw: Lfw, data: Embedded, folder: Path) -> None:
     """List the pairs that are decided wrongly, and write their pictures into ``folder``."""
-    vectors = data.vectors(SHIPPED, np.ones(len(data.names), bool))
+    vectors = data.vectors(replace(SHIPPED, points=next(iter(data.raw))), np.ones(len(data.names), bool))
     similarity = np.einsum("ij,ij->i", vectors[data.pairs[:, 0]], vectors[data.pairs[:, 1]])
     print("| pair | is | similarity | label |\n|---|---|---:|---|")
     cells = []
@@ -325,12 +340,11 @@ def errors(lfw: Lfw, data: Embedded, folder: Path | None) -> None:
         cell = np.hstack(photos)
         text = f"{k}: {names[0]} {names[1]} {kind} {similarity[k]:.2f}"
         cells.append(cv2.putText(np.ascontiguousarray(cell), text, (4, 12), 0, 0.32, (255, 255, 0), 1, cv2.LINE_AA))
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        for page in range(0, len(cells), 8):
-            some = cells[page : page + 8] + [np.zeros_like(cells[0])] * (-len(cells[page:]) % 2)
-            sheet = np.vstack([np.hstack(some[i : i + 2]) for i in range(0, len(some) - 1, 2)])
-            cv2.imwrite(str(folder / f"errors-{page // 8 + 1}.png"), sheet[..., ::-1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for page in range(0, len(cells), 8):
+        some = cells[page : page + 8] + [np.zeros_like(cells[0])] * (-len(cells[page:]) % 2)
+        sheet = np.vstack([np.hstack(some[i : i + 2]) for i in range(0, len(some) - 1, 2)])
+        cv2.imwrite(str(folder / f"errors-{page // 8 + 1}.png"), sheet[..., ::-1])
 
 
 def detour(lfw: Lfw) -> None:
@@ -375,6 +389,9 @@ def cost() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "visavis-accurate")
+    parser.add_argument("--points", nargs="+", default=["yunet"], metavar="DETECTOR", help="whose landmarks to try")
+    parser.add_argument("--one-crop", action="store_true", help="leave out settings of three crops a part")
+    parser.add_argument("--flip", action="store_true", help="with --errors: those of accurate+flip")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--card", action="store_true")
     kind.add_argument("--detour", action="store_true")
@@ -386,13 +403,14 @@ def main() -> None:
     lfw = Lfw.open()
     if options.detour:
         return detour(lfw)
-    raw = collect(lfw, options.cache)
+    scales = {part: some[: 1 if options.one_crop else None] for part, some in SCALES.items()}
+    raw = {detector: collect(lfw, options.cache, detector, scales) for detector in options.points}
     if options.card:
         print(card(Embedded(lfw, raw, True)))
     elif options.errors is not None:
-        errors(lfw, Embedded(lfw, raw, True), options.errors)
+        errors(lfw, Embedded(lfw, raw, options.flip), options.errors)
     else:
-        report(lfw, raw)
+        report(lfw, raw, 1 if options.one_crop else 3)
     return None
 
 

@@ -126,6 +126,7 @@ def test_any_bytes_are_read_alike_one_by_one_and_together(data, count):
         (text("a" * 300), "string", "a name of 300 letters"),
         (b"".join(map(integer, (2, 2**40, 2**20, 1, 1))), "tensor", "are needed and 0 are left"),
         (b"".join(map(integer, (2, 0, 2**40, 1, 1))) + b"12", "boolean", "no truth value"),
+        (b"".join(map(integer, (2, 0, 2**62, 2**62, 1))), "tensor", "impossible sides"),
         (b"".join(map(integer, (3, 1, 1, 1, 1))), "tensor", "expected 2"),
         (b"".join(map(integer, (2, -1, 1, 1, 1))), "tensor", "-1 items"),
         (tensor(np.full((1, 1, 1, 1), np.nan)), "tensor", "NaN"),

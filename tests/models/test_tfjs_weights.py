@@ -72,6 +72,8 @@ def test_quantized_whole_numbers():
         (manifest(weight(shape=(2**40,))), "impossible shape"),
         (manifest(weight(shape=(2**31 - 1,) * 8)), "ends beyond"),
         (manifest(weight(shape=(1,) * 9)), "impossible shape"),
+        (manifest(weight(shape=(0, 2**30, 2**30, 2**30))), "misstates"),
+        (manifest(weight(shape=(8,)) | {"quantization": {"dtype": "uint8", "scale": 10**400, "min": 0}}), "misstates"),
         (manifest(weight(shape=(1.5,))), "impossible shape"),
         (manifest(weight(shape=(True,))), "impossible shape"),
         (manifest(weight(shape="22")), "impossible shape"),

@@ -124,3 +124,12 @@ def test_weights_used_again_and_again_are_refused(data):
     operators = [tflite._Operator("CONV_2D", (0 if k == 0 else k + 1, 1), k + 2, options) for k in range(50)]
     with pytest.raises(InputError, match="again and again"):
         tflite._graph(tensors, operators, 0, len(tensors) - 1, room=200)
+
+
+@pytest.mark.parametrize("kind", ["RELU", "ADD", "CONV_2D", "RESHAPE"])
+def test_an_operator_without_inputs_is_refused(kind):
+    from visavis.models.convert import tflite
+
+    tensors = [tflite._Tensor("in", (1, 8, 8, 3), None), tflite._Tensor("out", (1, 3), None)]
+    with pytest.raises(InputError, match=f"a {kind} of 0 inputs"):
+        tflite._graph(tensors, [tflite._Operator(kind, (), 1, {})], 0, 1, room=200)

@@ -73,16 +73,16 @@ def saved(monkeypatch):
         def persistent_id(self, obj):
             return obj.values if isinstance(obj, Stored) else None
 
-    def save(tensors, *, magic=0x1950A86A20F9469CFC6C, protocol=1001, little=True, extra=None):
+    def save(tensors, *, magic=0x1950A86A20F9469CFC6C, protocol=1001, little=True, extra=None, shared=False):
         rows = OrderedDict(
-            (name, Tensor(str(k), *(t if isinstance(t, tuple) else whole(t))))
+            (name, Tensor("0" if shared else str(k), *(t if isinstance(t, tuple) else whole(t))))
             for k, (name, t) in enumerate(tensors.items())
         )
         rows.update(extra or {})
         file = io.BytesIO()
         for value in (magic, protocol, {"protocol_version": 1001, "little_endian": little}, rows):
             Writer(file, 2).dump(value)
-        kept = [tensor for tensor in rows.values() if isinstance(tensor, Tensor)]
+        kept = [tensor for tensor in rows.values() if isinstance(tensor, Tensor)][: 1 if shared else None]
         Writer(file, 2).dump([tensor.key for tensor in kept])
         for tensor in kept:
             file.write(struct.pack("<q", tensor.storage.size) + tensor.storage.tobytes())
@@ -209,6 +209,20 @@ def test_tensors_beyond_their_storage(saved):
     for tensor in ((numbers, -1, (2,), (1,)), (numbers, 0, (2,), (-1,)), (numbers, 0, (2,), (1, 1))):
         with pytest.raises(InputError, match="corrupt"):
             read_state_dict(saved({"x": tensor}))
+
+
+def test_tensors_of_one_storage_take_no_more_than_a_file_may(saved, monkeypatch):
+    numbers = np.arange(100, dtype=np.float32)
+    data = saved({f"x{i}": (numbers, 0, (100,), (1,)) for i in range(90)}, shared=True)
+    assert len(read_state_dict(data)) == 90
+    monkeypatch.setattr("visavis.models.convert.torch_legacy._MAX_BYTES", 90 * 400 - 1)
+    with pytest.raises(InputError, match="which is the limit"):
+        read_state_dict(data)
+
+
+def test_an_empty_tensor_of_impossible_sides(saved):
+    with pytest.raises(InputError, match="impossible shape"):
+        read_state_dict(saved({"x": (np.arange(3, dtype=np.float32), 0, (0, 2**39, 2**39), (1, 1, 1))}))
 
 
 def test_other_formats_and_sizes(monkeypatch, files):

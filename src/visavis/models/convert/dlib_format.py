@@ -142,7 +142,11 @@ class DlibReader:
         """Read a tensor: float32 ``(samples, channels, rows, columns)``, all finite. It shares the file's memory."""
         self.expect(_TENSOR_VERSION)
         sides = [self.count(0) for _ in range(4)]
-        values = self._take(4 * math.prod(sides)).view("<f4").reshape(sides)
+        raw = self._take(4 * math.prod(sides)).view("<f4")
+        try:
+            values = raw.reshape(sides)
+        except ValueError:  # no numbers, and a side beyond all arrays
+            raise InputError("not a dlib file: a tensor of impossible sides") from None
         if not np.isfinite(values).all():
             raise InputError("not a dlib file: a tensor holds NaN or infinity")
         return values.astype(np.float32, copy=False)

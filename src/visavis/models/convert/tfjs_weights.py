@@ -80,7 +80,9 @@ def read_weights(manifest: Any, files: Mapping[str, bytes]) -> dict[str, Array]:
     try:
         for group in manifest:
             _read_group(group, files, tensors)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
         raise InputError(f"not a TensorFlow.js weight manifest: it lacks or misstates {error}") from None
     if not tensors:
         raise InputError("not a TensorFlow.js weight manifest: it lists no weights")

@@ -23,6 +23,7 @@ __all__ = ["to_onnx"]
 Array = npt.NDArray[Any]
 
 _NAMES = {0: "ADD", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 18: "MUL", 19: "RELU", 22: "RESHAPE", 41: "SUB", 101: "ABS"}
+_LEAST_INPUTS = {kind: 1 if kind in ("RELU", "RESHAPE", "ABS") else 2 for kind in _NAMES.values()}
 _FLOAT32, _INT32 = 0, 2
 _MOST = 100_000  # operators, tensors, buffers: a face network has some hundreds
 
@@ -208,6 +209,9 @@ def _graph(tensors: list[_Tensor], operators: list[_Operator], source: int, resu
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
+    for operator in operators:
+        if len(operator.inputs) < _LEAST_INPUTS[operator.kind]:
+            raise InputError(f"a {operator.kind} of {len(operator.inputs)} inputs: a damaged TensorFlow Lite file")
     shape = tensors[source].shape
     if len(shape) != 4 or shape[3] != 3 or len(tensors[result].shape) != 2:
         raise InputError(f"it turns {shape} into {tensors[result].shape}, not RGB images into one vector each")

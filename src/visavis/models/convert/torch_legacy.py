@@ -109,7 +109,14 @@ def read_state_dict(data: bytes) -> dict[str, npt.NDArray[Any]]:
         if not isinstance(value, _Tensor):
             raise InputError(f"{name[:80]!r} in this .pt file is no dense tensor")
     storages = _storages(file, keys, tensors)
-    return {name: _array(name, tensor, storages) for name, tensor in tensors.items()}
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    room = _MAX_BYTES  # tensors may share a storage: a small file could ask for any amount of memory
+    for name, tensor in tensors.items():
+        arrays[name] = _array(name, tensor, storages)
+        room -= arrays[name].nbytes
+        if room < 0:
+            raise InputError(f"the tensors of this .pt file take over {_MAX_BYTES // 2**20} MB, which is the limit")
+    return arrays
 
 
 def _storages(file: BytesIO, keys: Any, tensors: dict[str, _Tensor]) -> dict[str, npt.NDArray[Any]]:
@@ -140,6 +147,8 @@ def _array(name: str, tensor: _Tensor, storages: dict[str, npt.NDArray[Any]]) ->
     if not empty and (last >= len(numbers) or math.prod(tensor.shape) > len(numbers)):
         raise InputError(f"this .pt file is corrupt: tensor {name[:80]!r} reaches beyond its storage")
     if empty:
+        if math.prod(max(side, 1) for side in tensor.shape) > _MAX_BYTES:
+            raise InputError(f"this .pt file is corrupt: tensor {name[:80]!r} has an impossible shape")
         return np.zeros(tensor.shape, numbers.dtype)
     size = numbers.dtype.itemsize
     steps = tuple(step * size for step in tensor.strides)
@@ -173,7 +182,11 @@ def _read(file: BytesIO) -> Any:
 
 
 def _from_mark(stack: list[Any]) -> list[Any]:
-    at = max(i for i, item in enumerate(stack) if isinstance(item, _Mark))
+    at = len(stack) - 1  # looked for from the end: from the start, a file of marks would take hours
+    while not isinstance(stack[at], _Mark):
+        at -= 1
+        if at < 0:
+            raise IndexError
     items = stack[at + 1 :]
     del stack[at:]
     return items

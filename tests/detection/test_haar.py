@@ -112,7 +112,10 @@ def test_noise_does_not_exhaust_memory(make):
     ("settings", "message"),
     [
         ({"score": 0}, "score lies"),
+        ({"score": "high"}, "score lies"),
         ({"min_face": 2}, "min_face is"),
+        ({"min_face": "small"}, "min_face is"),
+        ({"scale_factor": "large"}, "scale_factor is a ratio"),
         ({"scale_factor": 1.0}, "scale_factor is a ratio"),
         ({"scale_factor": float("nan")}, "scale_factor is a ratio"),
         ({"factor": 2}, "did you mean scale_factor"),

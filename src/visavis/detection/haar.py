@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from visavis.detection.settings import checked_min_face, checked_score
+from visavis.detection.settings import checked_min_face, checked_score, is_number
 from visavis.errors import EngineError, InputError
 from visavis.geometry import clip_boxes, nms
 from visavis.models.cards import ModelCard
@@ -134,8 +134,8 @@ class HaarCascade:
         min_face: float | None = None,
         scale_factor: float = 1.1,
     ) -> None:
-        if not 1.01 <= scale_factor <= 2:
-            raise InputError(f"scale_factor is a ratio of sizes, 1.01 to 2, not {scale_factor}")
+        if not (is_number(scale_factor) and 1.01 <= scale_factor <= 2):
+            raise InputError(f"scale_factor is a ratio of sizes, 1.01 to 2, not {scale_factor!r}")
         self._file = file
         self._score = checked_score(score)
         self._min_face = checked_min_face(min_face) or _MIN_FACE

@@ -110,6 +110,7 @@ def test_damaged_archives(archive: Path, folder: Path) -> None:
         ("many 2\n", "must begin"),
         ("2 1\nAda 1 2\n", "announces 2 folds of 2 x 1 pairs, and has 1"),
         ("0 0\n", "announces 0 folds"),
+        ("1000000000000 0\n", "announces 1000000000000 folds of 2 x 0"),
         ("1 1\nAda 1 2\nAda 1\n", "line 3 of pairs.txt is no pair"),
         ("1 1\nAda 1 2\nAda one Bob 1\n", "line 3 of pairs.txt is no pair"),
         ("1 1\nAda 1 2\nAda 1 Cid 1\n", r"line 3 .* not there: 'Cid_0001'"),

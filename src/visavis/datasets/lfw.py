@@ -212,7 +212,7 @@ def parse_pairs(text: str, photos: Sequence[str]) -> Pairs:
         folds, each = numbers if len(numbers) == 2 else (1, numbers[0])
     except (IndexError, ValueError):
         raise InputError("pairs.txt must begin with the number of folds and of pairs of a kind in each") from None
-    if len(rows) - 1 != 2 * folds * each or folds < 1:
+    if len(rows) - 1 != 2 * folds * each or folds < 1 or each < 1:
         raise InputError(f"pairs.txt announces {folds} folds of 2 x {each} pairs, and has {len(rows) - 1}")
     pairs = np.empty((len(rows) - 1, 2), np.intp)
     mated = np.empty(len(pairs), bool)

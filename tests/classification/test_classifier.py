@@ -96,6 +96,16 @@ def test_forgetting_keeps_the_settings() -> None:
     assert trained.settings["threshold"] == 0.45
 
 
+def test_crops_that_were_not_calibrated_have_no_rate(people: People) -> None:
+    """Other landmarks lay other crops: the recognizer's own table says nothing of them."""
+    with pytest.raises(InputError, match="'sface' was not calibrated"):
+        Classifier.train(people.train, people.names, reject="calibration", calibration=None)
+    given = Classifier.train(people.train, people.names, threshold=0.4, calibration=None)
+    assert given.reject.fmr is given.reject.fpir is None
+    assert given.forget(people.names[0]).reject == given.reject
+    assert Classifier.train(people.train, people.names, threshold=0.4).reject.fmr is not None
+
+
 def test_the_last_person_can_not_be_forgotten() -> None:
     alone = Classifier.train(made_up(1, 2), names_of(1, 2), threshold=0.5)
     with pytest.raises(InputError, match="delete its file"):

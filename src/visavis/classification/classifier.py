@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -111,7 +111,7 @@ class Classifier:
         neighbors: int = 5,
         c: float = 1.0,
         gamma: float = 1.0,
-        calibration: Calibration | None = None,
+        calibration: Calibration | Literal["card"] | None = "card",
     ) -> Classifier:
         """Train a classifier.
 
@@ -135,7 +135,8 @@ class Classifier:
         c, gamma
             Of the SVMs; the defaults are scikit-learn's (whose ``gamma="scale"`` comes to 1 for unit vectors).
         calibration
-            The recognizer's; None takes that of its card.
+            The recognizer's with the landmarks that laid the crops (`Analyzer.calibration`); ``"card"`` takes that of
+            its card, which rests on YuNet's. None: it was not calibrated so.
 
         Raises
         ------
@@ -151,7 +152,8 @@ class Classifier:
         kept = _once(embeddings, owners, people)
         embeddings, owners = embeddings[kept], owners[kept]
         vectors = embeddings.vectors.astype(np.float64)
-        calibration = calibration or calibration_of(embeddings.model)
+        if calibration == "card":
+            calibration = calibration_of(embeddings.model)
         others = closest_others(vectors, owners)[0] if len(people) > 1 else np.empty(0)
         rejecting = _reject(others, reject, fpir, threshold, calibration, embeddings)
         scorer = fit(method, settings, vectors, owners, len(people))
@@ -223,8 +225,13 @@ class Classifier:
         if len(self.people) == 1:
             raise InputError(f"{name!r} is the only person in the classifier; delete its file instead")
         rows = np.flatnonzero(self.owners != self.people.index(name))
+        calibrated = self.reject.rule == "calibration" or self.reject.fmr is not None
         return Classifier.train(
-            self.templates[rows], [self.people[i] for i in self.owners[rows]], method=self.method, **self.settings
+            self.templates[rows],
+            [self.people[i] for i in self.owners[rows]],
+            method=self.method,
+            calibration="card" if calibrated else None,
+            **self.settings,
         )
 
     @property

@@ -6,9 +6,11 @@ import doctest
 import inspect
 import io
 import re
+import struct
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -263,6 +265,27 @@ class TestLoading:
         )
         with pytest.raises(OSError, match="truncated"):
             api.load_image_file(tmp_path / "cut.png")
+
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+    def test_an_altered_image_is_read_or_refused(self, kind):
+        data = encoded(np.random.default_rng(0).integers(0, 255, (50, 50, 3), np.uint8), kind)
+        refused = 0
+        for at in range(2, 300, 3):
+            altered = bytearray(data)
+            altered[at] ^= 0xFF
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    assert api.load_image_file(io.BytesIO(altered)).shape[2] == 3
+            except (OSError, ImageTooLarge):
+                refused += 1
+        assert refused
+
+    def test_a_header_that_claims_too_many_pixels(self):
+        data = bytearray(encoded(np.zeros((9, 9, 3), np.uint8), "BMP"))
+        data[18:26] = struct.pack("<ii", 60_000, 60_000)
+        with pytest.raises(ImageTooLarge, match="more pixels than Pillow reads"):
+            api.load_image_file(io.BytesIO(data))
 
 
 def encoded(pixels, kind):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,11 @@ class TestRecognition:
         write_blank(known / "nobody.png")
         shutil.copy(store.path("six-people"), known / "six.jpg")
         (known / "text.jpg").write_text("not an image")
+        save_image(known / "large.png", np.zeros((9, 9, 3), np.uint8))
+        header = bytearray((known / "large.png").read_bytes())
+        header[16:29] = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+        header[29:33] = struct.pack(">I", zlib.crc32(header[12:29]))
+        (known / "large.png").write_bytes(header)
         assert call(self.main, known, unknown / "one.jpg") == 0
         captured = capsys.readouterr()
         assert f"WARNING: No faces found in {known}/nobody.png. Ignoring file.\n" in captured.out
@@ -92,7 +99,9 @@ class TestRecognition:
             f"WARNING: More than one face found in {known}/six.jpg. Only considering the first face.\n" in captured.out
         )
         assert captured.out.endswith(f"{unknown}/one.jpg,Colin Powell\n")
-        assert captured.err.startswith(f"WARNING: {known}/text.jpg can't be used (cannot identify")
+        text, large = sorted(captured.err.splitlines(), reverse=True)
+        assert text.startswith(f"WARNING: {known}/text.jpg can't be used (cannot identify")
+        assert large.startswith(f"WARNING: {known}/large.png can't be used (an image that claims more pixels")
 
     def test_nobody_is_known(self, folders, tmp_path, capsys):
         (tmp_path / "empty").mkdir()

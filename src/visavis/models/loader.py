@@ -76,6 +76,6 @@ def load_code(package: str, card: ModelCard, loader: Loader, settings: Mapping[s
     for name in settings:
         if name not in taken:
             near = difflib.get_close_matches(name, taken, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise InputError(f"{card.id} has no setting {name!r}; {hint}It takes {', '.join(taken) or 'none'}")
+            hint = f"did you mean {near[0]}? It" if near else "it"
+            raise InputError(f"{card.id} has no setting {name!r}; {hint} takes {', '.join(taken) or 'none'}")
     return load(card, loader, **settings)

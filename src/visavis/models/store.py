@@ -380,7 +380,7 @@ class Store:
                 continue
             for source in other.sources:
                 if source.sha256 == package.source.sha256 and self._state(other).state != "ready":
-                    with contextlib.suppress(FetchError, HashMismatch):  # its own fetch will say why
+                    with contextlib.suppress(FetchError, HashMismatch, InputError):  # its own fetch will say why
                         install(other, package, source.member, self._folder(other.id), say)
 
     def _locked(self, card: ModelCard) -> contextlib.AbstractContextManager[None]:

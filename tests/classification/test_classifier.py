@@ -10,6 +10,7 @@ import pytest
 from classification.conftest import PEOPLE, People, made_up, names_of
 from visavis.classification import METHODS, Classifier, same_pictures
 from visavis.errors import InputError, ModelMismatch, UnknownSubject
+from visavis.models.cards import builtin_cards
 from visavis.types import Embeddings
 
 
@@ -104,6 +105,20 @@ def test_crops_that_were_not_calibrated_have_no_rate(people: People) -> None:
     assert given.reject.fmr is given.reject.fpir is None
     assert given.forget(people.names[0]).reject == given.reject
     assert Classifier.train(people.train, people.names, threshold=0.4).reject.fmr is not None
+
+
+def test_forgetting_keeps_to_the_landmarks_that_laid_the_crops(people: People) -> None:
+    tables = builtin_cards()["sface"].calibrations
+    trained = Classifier.train(people.train, people.names, reject="calibration", calibration=tables["sface@mtcnn"])
+    assert trained.made_with["calibrated_as"] == "sface@mtcnn"
+    others = [name != people.names[0] for name in people.names]
+    names = [name for name in people.names if name != people.names[0]]
+    settings = {"reject": "calibration", "calibration": tables["sface@mtcnn"]}
+    fresh = Classifier.train(people.train[np.array(others)], names, **settings)  # type: ignore[arg-type]
+    assert trained.forget(people.names[0]).reject == fresh.reject
+    plain = Classifier.train(people.train[np.array(others)], names, reject="calibration")
+    assert plain.reject.threshold < fresh.reject.threshold
+    assert plain.made_with["calibrated_as"] == "sface"
 
 
 def test_the_last_person_can_not_be_forgotten() -> None:

@@ -112,6 +112,14 @@ def test_what_people_read(run: Run, folders: Path, trained: Path) -> None:
     assert sorted(people)[0] == [STRANGER, "no", "2", "2", "0", "2"]
 
 
+def test_another_detector_than_in_training_is_said(run: Run, folders: Path, trained: Path) -> None:
+    photo = folders / "probes" / "Zoë" / "2.jpg"
+    for how in (("predict", photo), ("evaluate", folders / "probes", "--largest")):
+        document = run("classify", *how, "-c", trained, "--detector", "mtcnn", "--json").json
+        assert any("trained as sface and is used as sface@mtcnn" in text for text in document["warnings"])
+    assert "trained as" not in run("classify", "predict", photo, "-c", trained).err
+
+
 def test_show_lists_whose_faces_it_holds(run: Run, trained: Path) -> None:
     shown = run("classify", "show", trained)
     assert shown.rows == [[name, "2"] for name in sorted(NAMES.values())]

@@ -75,7 +75,7 @@ class Classifier:
     settings
         What it was trained with: ``neighbors``, ``c``, ``gamma``, ``fpir``, ``threshold``, ``reject``.
     made_with
-        Versions of the libraries it was trained with.
+        Versions of the libraries it was trained with, and ``calibrated_as``: the calibration, where there was one.
 
     Examples
     --------
@@ -176,7 +176,9 @@ class Classifier:
             if len(held)
             else None,
             settings=MappingProxyType({**settings, "fpir": fpir, "threshold": threshold, "reject": reject}),
-            made_with=MappingProxyType(_versions(method)),
+            made_with=MappingProxyType(
+                _versions(method) | ({} if calibration is None else {"calibrated_as": calibration.model})
+            ),
         )
 
     def predict(self, embeddings: Embeddings) -> Predictions:
@@ -225,12 +227,12 @@ class Classifier:
         if len(self.people) == 1:
             raise InputError(f"{name!r} is the only person in the classifier; delete its file instead")
         rows = np.flatnonzero(self.owners != self.people.index(name))
-        calibrated = self.reject.rule == "calibration" or self.reject.fmr is not None
+        calibrated_as = self.made_with.get("calibrated_as")
         return Classifier.train(
             self.templates[rows],
             [self.people[i] for i in self.owners[rows]],
             method=self.method,
-            calibration="card" if calibrated else None,
+            calibration=None if calibrated_as is None else calibration_of(calibrated_as),
             **self.settings,
         )
 

@@ -136,6 +136,7 @@ def predict(
         trained = Classifier.load(classifier)
         pictures = PictureFolder(out, images) if out else None
         analyzer = _analyzer(trained, models, machine)
+        _warn_of_other_crops(report, trained, analyzer)
         report.fields(
             classifier=str(classifier),
             method=trained.method,
@@ -205,6 +206,7 @@ def evaluate(
         trained = Classifier.load(classifier)
         work = labeled(report, folder)
         analyzer = _analyzer(trained, models, machine)
+        _warn_of_other_crops(report, trained, analyzer)
         report.fields(classifier=str(classifier), method=trained.method, model=analyzer.model)
         names, paths, embeddings = embedded(report, analyzer, work, largest, "evaluating")
         found = trained.predict(embeddings)
@@ -289,6 +291,15 @@ def _refuse_other_files(out: Path) -> None:
 def _analyzer(classifier: Classifier, models: Detection, machine: Machine) -> Analyzer:
     recognizer, _, variant = classifier.templates.model.partition("+")
     return Recognition(**vars(models), recognizer=recognizer, flip=variant == "flip").analyzer(machine)
+
+
+def _warn_of_other_crops(report: Report, classifier: Classifier, analyzer: Analyzer) -> None:
+    trained = classifier.made_with.get("calibrated_as", analyzer.calibrated_as)
+    if trained != analyzer.calibrated_as:
+        report.warn(
+            f"it was trained as {trained} and is used as {analyzer.calibrated_as}: rates stated hold for the former; "
+            "give the --detector it was trained with"
+        )
 
 
 def _described(classifier: Classifier) -> dict[str, Any]:

@@ -415,8 +415,8 @@ def _library_there(card: ModelCard) -> bool:
 
 
 def calibration_of(model: str) -> Calibration | None:
-    """Return the measured error rates of a model's embeddings (``"sface+flip"``); None without such a card or table."""
+    """Return the measured error rates of a model's embeddings (``"sface+flip"``, ``"sface@mtcnn"``), or None."""
     try:
-        return Store().card(model.partition("+")[0]).calibrations.get(model)
+        return Store().card(model.partition("@")[0].partition("+")[0]).calibrations.get(model)
     except VisavisError:
         return None

@@ -251,7 +251,7 @@ class Analyzer:
         if five is None and self._recognizer is not None:
             if not len(faces):
                 return faces.replace(landmarks=np.empty((0, 5, 2), np.float32), traits={**faces.traits, **points})
-            filler = self._get_landmarker(FILLER, parallel)
+            filler = self._get_landmarker(FILLER, parallel, irises=False)  # alignment has no use for them
             five = filler.five(filler.locate(image, faces))
         return faces.replace(landmarks=five, traits={**faces.traits, **points})
 
@@ -297,10 +297,10 @@ class Analyzer:
                 )
             return self._detectors[parallel]
 
-    def _get_landmarker(self, name: str, parallel: int) -> Landmarker:
+    def _get_landmarker(self, name: str, parallel: int, **settings: Any) -> Landmarker:
         with self._lock:
             if (name, parallel) not in self._landmarkers:
-                found = open_landmarker(name, self.store, self.options, parallel=parallel)
+                found = open_landmarker(name, self.store, self.options, parallel=parallel, **settings)
                 self._landmarkers[name, parallel] = found
             return self._landmarkers[name, parallel]
 

@@ -10,17 +10,19 @@ from hypothesis import strategies as st
 
 from visavis.analysis.landmarks import open_landmarker
 from visavis.analysis.landmarks.mesh import FaceMesh
+from visavis.errors import InputError
 from visavis.image import load_image
 from visavis.models.session import EngineOptions
 from visavis.pipeline import Analyzer
 from visavis.types import Faces
 
+OPTIONS = EngineOptions("openvino", "cpu", "f32", 1)
 LEFT_CORNERS, RIGHT_CORNERS = [33, 133], [362, 263]
 
 
 @pytest.fixture(scope="module")
 def mesh(store):
-    return open_landmarker("face-mesh", store, EngineOptions.choose(threads=1, precision="f32"))
+    return open_landmarker("face-mesh", store, OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +193,15 @@ class TestFaces:
 
 
 class TestWhatIsGiven:
+    def test_without_irises_the_mesh_is_the_same(self, mesh, store, obama, face):
+        bare = open_landmarker("face-mesh", store, OPTIONS, irises=False)
+        found, points = bare.locate(obama, face), mesh.locate(obama, face)
+        assert found.keys() == {"landmarks_468"}
+        np.testing.assert_array_equal(found["landmarks_468"], points["landmarks_468"])
+        np.testing.assert_array_equal(bare.five(found), mesh.five(points))
+        with pytest.raises(InputError, match="no setting 'iris'; did you mean irises"):
+            open_landmarker("face-mesh", store, OPTIONS, iris=False)
+
     def test_no_faces(self, mesh, obama):
         for empty in (Faces.empty(), Faces(np.empty((0, 4)), np.empty(0))):
             found = mesh.locate(obama, empty)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from visavis.analysis.landmarks.base import Landmarker
 from visavis.models.cards import ModelCard
 from visavis.models.loader import Loader, load_code
@@ -16,14 +18,23 @@ def landmarker_card(name: str, store: Store) -> ModelCard:
     return store.card_for(name, "landmarks", "landmark model")
 
 
-def open_landmarker(name: str, store: Store, options: EngineOptions, *, parallel: int = 1) -> Landmarker:
+def open_landmarker(
+    name: str, store: Store, options: EngineOptions, *, parallel: int = 1, **settings: Any
+) -> Landmarker:
     """Load the landmark model of a card.
+
+    Parameters
+    ----------
+    settings
+        What the model itself takes, such as the face mesh's ``irises``.
 
     Raises
     ------
     UnknownModel
         If no landmark model has that name.
+    InputError
+        If the model has no such setting.
     """
     card = landmarker_card(name, store)
-    landmarker: Landmarker = load_code(__name__, card, Loader(store, options, parallel), {})
+    landmarker: Landmarker = load_code(__name__, card, Loader(store, options, parallel), settings)
     return landmarker

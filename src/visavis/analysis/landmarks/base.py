@@ -1,7 +1,7 @@
 """What every landmark model offers.
 
 A landmark model is one module in this package and one card of the task ``landmarks``. The module has a function
-``load(card, loader) -> Landmarker``.
+``load(card, loader, *, ...) -> Landmarker``.
 """
 
 from __future__ import annotations

@@ -34,12 +34,12 @@ _NOSE, _MOUTH = (1, 4), (61, 291)
 _CORNERS = np.array([[33, 133], [362, 263]])
 
 
-def load(card: ModelCard, loader: Loader) -> FaceMesh:
-    """Load the two networks that a card names."""
+def load(card: ModelCard, loader: Loader, *, irises: bool = True) -> FaceMesh:
+    """Load the two networks that a card names, or the mesh's alone where no irises are wanted."""
     # Coordinates of the 8 bits that bf16 has would jump by half a pixel of the crop.
     exact = replace(loader, options=replace(loader.options, precision="f32"))
-    sessions = [exact.session(exact.part(card, end), batches=(1, 4)) for end in ("mesh-net", "iris-net")]
-    return FaceMesh(card.id, *sessions)
+    ends = ("mesh-net", "iris-net") if irises else ("mesh-net",)
+    return FaceMesh(card.id, *(exact.session(exact.part(card, end), batches=(1, 4)) for end in ends))
 
 
 class FaceMesh:
@@ -50,16 +50,16 @@ class FaceMesh:
     name
         Card id.
     mesh, iris
-        Sessions of the two networks.
+        Sessions of the two networks; without the second no irises are looked for.
     """
 
-    def __init__(self, name: str, mesh: Session, iris: Session) -> None:
+    def __init__(self, name: str, mesh: Session, iris: Session | None = None) -> None:
         self.name = name
         self._mesh = mesh
         self._iris = iris
 
     def locate(self, image: Image, faces: Faces) -> dict[str, FloatArray]:
-        """Return the mesh and the irises of each face.
+        """Return the mesh of each face, and the irises where they are looked for.
 
         Returns
         -------
@@ -75,8 +75,9 @@ class FaceMesh:
         for start in range(0, n, _TOGETHER):
             rows = slice(start, start + _TOGETHER)
             mesh[rows] = self._points(image, faces[rows])
-            irises[rows] = self._irises(image, mesh[rows])
-        return {"landmarks_468": mesh, "irises": irises}
+            if self._iris is not None:
+                irises[rows] = self._irises(self._iris, image, mesh[rows])
+        return {"landmarks_468": mesh} if self._iris is None else {"landmarks_468": mesh, "irises": irises}
 
     def five(self, points: Mapping[str, FloatArray]) -> FloatArray:
         """Return the five landmarks, ``(n, 5, 2)``, from what `locate` returned."""
@@ -105,7 +106,7 @@ class FaceMesh:
         z = out[..., 2] / scale[:, None]
         return np.concatenate([_back(matrices, out[..., :2]), z[..., None]], axis=-1).astype(np.float32)
 
-    def _irises(self, image: Image, mesh: FloatArray) -> FloatArray:
+    def _irises(self, network: Session, image: Image, mesh: FloatArray) -> FloatArray:
         corners = mesh[:, _CORNERS, :2].astype(np.float64)  # face, eye, corner
         across = corners[:, :, 1] - corners[:, :, 0]
         tilts = np.arctan2(across[..., 1], across[..., 0]).reshape(-1)
@@ -115,7 +116,7 @@ class FaceMesh:
         mirrored = np.arange(len(matrices)) % 2 == 0
         matrices[mirrored, 0] *= -1
         matrices[mirrored, 0, 2] += _EYE_SIDE - 1
-        out = self._iris.run(crop(image, matrices, _EYE_SIDE))["Identity"].reshape(-1, 76, 3)[:, 71:, :2]
+        out = network.run(crop(image, matrices, _EYE_SIDE))["Identity"].reshape(-1, 76, 3)[:, 71:, :2]
         points = _back(matrices, out)
         points[mirrored] = points[mirrored][:, [0, 3, 2, 1, 4]]
         return points.reshape(-1, 2, 5, 2).astype(np.float32)

@@ -6,19 +6,18 @@ six points, all in pixels from its center.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from visavis.detection.settings import checked_min_face, checked_score
-from visavis.detection.views import Sight, look_in_squares
+from visavis.detection.squares import SquareDetector
+from visavis.detection.views import Sight
 from visavis.errors import ModelError
 from visavis.models.cards import ModelCard
 from visavis.models.loader import Loader
-from visavis.models.session import Session
-from visavis.types import Faces, FloatArray, Image
+from visavis.types import Faces, FloatArray
 
-__all__ = ["SIGHT", "BlazeFace", "anchors", "decode", "load"]
+__all__ = ["SIGHT", "anchors", "decode", "load"]
 
 _SIDE = 256  # px of the network's input
 _GRIDS = ((16, 2), (32, 6))  # stride in px, anchors a cell
@@ -37,10 +36,30 @@ SIGHT = Sight(
 )
 
 
-def load(card: ModelCard, loader: Loader, *, score: float | None = None, min_face: float | None = None) -> BlazeFace:
-    """Load the detector; see `BlazeFace` for the settings."""
-    return BlazeFace(
-        loader.session(card.id, batches=_BATCHES), score=_SCORE if score is None else score, min_face=min_face
+def load(
+    card: ModelCard, loader: Loader, *, score: float | None = None, min_face: float | None = None
+) -> SquareDetector:
+    """Load the detector: very fast, for one to a few faces, with six points a face.
+
+    The trait ``landmarks_6``, float32 ``(n, 6, 2)``, holds both eyes (left in the image first), the tip of the nose,
+    the middle of the mouth and the tragi of both ears.
+
+    Parameters
+    ----------
+    score
+        Least score of a face, 0..1; 0.6 by default.
+    min_face
+        Height in pixels of the smallest face looked for. None takes 40 in pictures of more than 256 px, in which
+        smaller faces cost many looks; in smaller ones what a single look finds.
+    """
+    return SquareDetector(
+        card.id,
+        loader.session(card.id, batches=_BATCHES),
+        SIGHT,
+        decode,
+        batch=max(_BATCHES),
+        score=_SCORE if score is None else score,
+        min_face=min_face,
     )
 
 
@@ -97,35 +116,3 @@ def _joined(outputs: Mapping[str, FloatArray], width: int, count: int) -> FloatA
     if sum(part.shape[1] for part in parts) != count:
         raise ModelError(f"this is not BlazeFace: {count} anchors have {width} numbers each there")
     return np.concatenate(parts, axis=1)
-
-
-class BlazeFace:
-    """A very fast detector of one to a few faces, with six points a face.
-
-    The trait ``landmarks_6``, float32 ``(n, 6, 2)``, holds both eyes (left in the image first), the tip of the nose,
-    the middle of the mouth and the tragi of both ears.
-
-    Parameters
-    ----------
-    session
-        The network.
-    score
-        Least score of a face, 0..1.
-    min_face
-        Height in pixels of the smallest face looked for. None takes 40 in pictures of more than 256 px, in which
-        smaller faces cost many looks; in smaller ones what a single look finds.
-    """
-
-    name = "blazeface"
-
-    def __init__(self, session: Session, *, score: float = _SCORE, min_face: float | None = None) -> None:
-        self._session = session
-        self._score = checked_score(score)
-        self._min_face = checked_min_face(min_face)
-
-    def detect(self, images: Sequence[Image]) -> list[Faces]:
-        """Return the faces of each RGB uint8 image, best score first."""
-        return look_in_squares(images, SIGHT, self._min_face, self._see, max(_BATCHES))
-
-    def _see(self, squares: Image) -> list[Faces]:
-        return decode(self._session.run(squares), self._score)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from visavis.detection.margin import margin_of, score_of
-from visavis.detection.settings import checked_min_face, checked_score
+from visavis.detection.margin import least_margin, score_of
+from visavis.detection.settings import checked_min_face
 from visavis.detection.views import Sight, View, merge, place, plan, show
 from visavis.errors import EngineError, InputError
 from visavis.models.cards import ModelCard
@@ -36,7 +36,6 @@ SIGHT = Sight(
 
 _SCORE = 0.5
 _MOST_UPSAMPLE = 4
-_LARGEST_SCORE = 1 - 1e-6
 
 
 def load(
@@ -79,7 +78,7 @@ class Hog:
         if isinstance(upsample, bool) or upsample not in range(_MOST_UPSAMPLE + 1):
             raise InputError(f"upsample is a whole number, 0 to {_MOST_UPSAMPLE}, not {upsample!r}")
         self._dlib = dlib
-        self._margin = margin_of(min(checked_score(score), _LARGEST_SCORE))
+        self._margin = least_margin(score)
         self._min_face = checked_min_face(min_face)
         self._upsample = upsample
         shrink = 2**upsample

@@ -11,11 +11,13 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from visavis.detection.settings import checked_score
 from visavis.types import FloatArray
 
-__all__ = ["margin_of", "score_of"]
+__all__ = ["least_margin", "margin_of", "score_of"]
 
 _STEEPNESS = 2.0
+_LARGEST_SCORE = 1 - 1e-6  # of a score of 1 the margin is infinite
 
 
 def score_of(margin: npt.ArrayLike) -> FloatArray:
@@ -40,3 +42,8 @@ def margin_of(score: float) -> float:
     (0.0, 1.0)
     """
     return math.log(score / (1 - score)) / _STEEPNESS
+
+
+def least_margin(score: float) -> float:
+    """Return the margin that a face of a detector's least score has; `InputError` unless that lies in 0..1."""
+    return margin_of(min(checked_score(score), _LARGEST_SCORE))

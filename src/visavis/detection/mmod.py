@@ -8,7 +8,6 @@ are dlib's own, before it rounds them.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -16,9 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from visavis.detection.margin import margin_of, score_of
-from visavis.detection.settings import checked_min_face, checked_score
-from visavis.detection.views import Sight, View, merge, place, plan, show
+from visavis.detection.margin import least_margin, score_of
+from visavis.detection.settings import checked_min_face
+from visavis.detection.views import Sight, View, look_by_size, place, plan, show
 from visavis.errors import ModelError
 from visavis.geometry import nms
 from visavis.models.cards import ModelCard
@@ -38,7 +37,6 @@ SIGHT = Sight(
 )
 
 _SCORE = 0.5
-_LARGEST_SCORE = 1 - 1e-6
 _BATCH = 8
 _BATCH_PIXELS = 2**20  # of pictures run together, which bounds memory
 
@@ -116,25 +114,12 @@ class Mmod:
 
     def __init__(self, session: Session, *, score: float = _SCORE, min_face: float | None = None) -> None:
         self._session = session
-        self._margin = margin_of(min(checked_score(score), _LARGEST_SCORE))
+        self._margin = least_margin(score)
         self._min_face = checked_min_face(min_face)
 
     def detect(self, images: Sequence[Image]) -> list[Faces]:
         """Return the faces of each RGB uint8 image, best score first, without landmarks; equal sizes run together."""
-        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for i, image in enumerate(images):
-            groups[(image.shape[0], image.shape[1])].append(i)
-        found: list[Faces] = [Faces.empty()] * len(images)
-        for (height, width), members in groups.items():
-            views = plan(height, width, SIGHT, self._min_face)
-            most = max(view.shown[0] * view.shown[1] for view in views)
-            step = max(1, min(_BATCH, _BATCH_PIXELS // most))
-            for start in range(0, len(members), step):
-                batch = members[start : start + step]
-                seen = [self.look([images[i] for i in batch], view) for view in views]
-                for row, i in enumerate(batch):
-                    found[i] = merge([looks[row] for looks in seen], height, width)
-        return found
+        return look_by_size(images, lambda h, w: plan(h, w, SIGHT, self._min_face), self.look, _together)
 
     def look(self, images: Sequence[Image], view: View) -> list[Faces]:
         """Return the faces of images of one size in one view, best score first; boxes may reach out of the image.
@@ -154,6 +139,11 @@ class Mmod:
         ]
         rows = np.concatenate(keep)
         return place(owner[rows], Faces(boxes[rows], score_of(found[rows])), view, len(images), SIGHT)
+
+
+def _together(height: int, width: int, views: Sequence[View]) -> int:
+    del height, width  # what a view shows is what takes memory
+    return min(_BATCH, _BATCH_PIXELS // max(view.shown[0] * view.shown[1] for view in views))
 
 
 def _draw(image: Image, view: View, canvas: Image, levels: Sequence[tuple[int, int, int, int]]) -> None:

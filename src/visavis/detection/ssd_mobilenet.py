@@ -6,19 +6,18 @@ API makes them, with three small ones a cell of the finest grid.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from visavis.detection.settings import checked_min_face, checked_score
-from visavis.detection.views import Sight, look_in_squares
+from visavis.detection.squares import SquareDetector
+from visavis.detection.views import Sight
 from visavis.errors import ModelError
 from visavis.models.cards import ModelCard
 from visavis.models.loader import Loader
-from visavis.models.session import Session
-from visavis.types import Faces, FloatArray, Image
+from visavis.types import Faces, FloatArray
 
-__all__ = ["SIGHT", "SsdMobileNet", "anchors", "decode", "load"]
+__all__ = ["SIGHT", "anchors", "decode", "load"]
 
 _SIDE = 512  # px of the network's input
 _GRIDS = (32, 16, 8, 4, 2, 1)  # cells a side
@@ -43,10 +42,27 @@ SIGHT = Sight(
 )
 
 
-def load(card: ModelCard, loader: Loader, *, score: float | None = None, min_face: float | None = None) -> SsdMobileNet:
-    """Load the detector; see `SsdMobileNet` for the settings."""
-    return SsdMobileNet(
-        loader.session(card.id, batches=_BATCHES), score=_SCORE if score is None else score, min_face=min_face
+def load(
+    card: ModelCard, loader: Loader, *, score: float | None = None, min_face: float | None = None
+) -> SquareDetector:
+    """Load the detector of face-api.js: boxes alone.
+
+    Parameters
+    ----------
+    score
+        Least score of a face, 0..1; 0.5 by default.
+    min_face
+        Height in pixels of the smallest face looked for. None takes 40 in pictures of more than 256 px, 28 in smaller
+        ones.
+    """
+    return SquareDetector(
+        card.id,
+        loader.session(card.id, batches=_BATCHES),
+        SIGHT,
+        decode,
+        batch=max(_BATCHES),
+        score=_SCORE if score is None else score,
+        min_face=min_face,
     )
 
 
@@ -104,32 +120,3 @@ def decode(outputs: Mapping[str, FloatArray], score: float) -> list[Faces]:
         corners = np.concatenate([center - half, center + half], axis=1)[:, [1, 0, 3, 2]]
         found.append(Faces(corners * _SIDE, scores[best]))
     return found
-
-
-class SsdMobileNet:
-    """The detector of face-api.js: boxes alone.
-
-    Parameters
-    ----------
-    session
-        The network.
-    score
-        Least score of a face, 0..1.
-    min_face
-        Height in pixels of the smallest face looked for. None takes 40 in pictures of more than 256 px, 28 in smaller
-        ones.
-    """
-
-    name = "ssd-mobilenet"
-
-    def __init__(self, session: Session, *, score: float = _SCORE, min_face: float | None = None) -> None:
-        self._session = session
-        self._score = checked_score(score)
-        self._min_face = checked_min_face(min_face)
-
-    def detect(self, images: Sequence[Image]) -> list[Faces]:
-        """Return the faces of each RGB uint8 image, best score first."""
-        return look_in_squares(images, SIGHT, self._min_face, self._see, max(_BATCHES))
-
-    def _see(self, squares: Image) -> list[Faces]:
-        return decode(self._session.run(squares), self._score)

@@ -8,6 +8,7 @@ the plan by YuNet's.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from visavis.geometry import area, clip_boxes, intersection, nms
 from visavis.types import Faces, FloatArray, Image
 
-__all__ = ["Sight", "View", "look_in_squares", "merge", "place", "plan", "show"]
+__all__ = ["Sight", "View", "look_by_size", "look_in_squares", "merge", "place", "plan", "show"]
 
 _NMS_IOU = 0.3
 # A box that touches a side at which a tile was cut off shows part of a face that is whole in another view; one that
@@ -201,6 +202,38 @@ def _parts(faces: Faces) -> npt.NDArray[np.bool_]:
     inside = intersection(faces.boxes, faces.boxes) > 0.7 * size[:, None]
     outdone = (size[None, :] > 2 * size[:, None]) & (scores[None, :] >= scores[:, None])
     return np.asarray((inside & outdone).any(axis=1))
+
+
+def look_by_size(
+    images: Sequence[Image],
+    views: Callable[[int, int], list[View]],
+    look: Callable[[Sequence[Image], View], list[Faces]],
+    together: Callable[[int, int, list[View]], int],
+) -> list[Faces]:
+    """Return the faces of each image, found by a network that takes any size; images of one size are run together.
+
+    Parameters
+    ----------
+    views
+        Height and width of an image to what to look at.
+    look
+        Images of one size to the faces of each in a view, as `place` gives them.
+    together
+        How many images of a height and width, looked at in these views, to run at once; less than 1 counts as 1.
+    """
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for i, image in enumerate(images):
+        groups[(image.shape[0], image.shape[1])].append(i)
+    found: list[Faces] = [Faces.empty()] * len(images)
+    for (height, width), members in groups.items():
+        planned = views(height, width)
+        step = max(1, together(height, width, planned))
+        for start in range(0, len(members), step):
+            batch = members[start : start + step]
+            seen = [look([images[i] for i in batch], view) for view in planned]
+            for row, i in enumerate(batch):
+                found[i] = merge([looks[row] for looks in seen], height, width)
+    return found
 
 
 def look_in_squares(

@@ -11,14 +11,13 @@ range, and in overlapping tiles at full size, where small faces are.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from visavis.detection.settings import checked_min_face, checked_score
-from visavis.detection.views import Sight, View, merge, place, plan, show
+from visavis.detection.views import Sight, View, look_by_size, place, plan, show
 from visavis.errors import ModelError
 from visavis.models.cards import ModelCard
 from visavis.models.loader import Loader
@@ -135,19 +134,12 @@ class YuNet:
 
     def detect(self, images: Sequence[Image]) -> list[Faces]:
         """Return the faces of each RGB uint8 image, best score first; images of one size are run together."""
-        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for i, image in enumerate(images):
-            groups[(image.shape[0], image.shape[1])].append(i)
-        found: list[Faces] = [Faces.empty()] * len(images)
-        for (height, width), members in groups.items():
-            plan = views(height, width, self._min_face)
-            step = max(1, min(_BATCH, _BATCH_PIXELS // (height * width)))
-            for start in range(0, len(members), step):
-                batch = members[start : start + step]
-                seen = [self._look([images[i] for i in batch], view) for view in plan]
-                for row, i in enumerate(batch):
-                    found[i] = merge([looks[row] for looks in seen], height, width)
-        return found
+        return look_by_size(
+            images,
+            lambda height, width: views(height, width, self._min_face),
+            self._look,
+            lambda height, width, _: min(_BATCH, _BATCH_PIXELS // (height * width)),
+        )
 
     def _look(self, images: Sequence[Image], view: View) -> list[Faces]:
         """Return each image's faces in one view, in image pixels; their trait "fit" says how well it shows them."""

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visavis.alignment import TEMPLATES, similarity_transform
-from visavis.errors import InputError, ModelError
+from visavis.errors import ModelError
 from visavis.models.cards import ModelCard
 from visavis.models.loader import Loader
 from visavis.recognition import network
@@ -128,9 +128,7 @@ class FusionRecognizer:
         ModelError
             If a part's answer is not a finite vector a crop.
         """
-        if crops.ndim != 4 or crops.shape[1:] != (self.size, self.size, 3) or crops.dtype != np.uint8:
-            wants = f"(n, {self.size}, {self.size}, 3)"
-            raise InputError(f"{self.model} takes uint8 crops {wants}, not {crops.dtype} {crops.shape}")
+        network.check_crops(crops, self.size, self.model)
         looks = [
             [part.recognizer.embed(cut(crops, matrix, part.recognizer.size)).vectors for matrix in matrices]
             for part, matrices in zip(self.parts, self._matrices, strict=True)

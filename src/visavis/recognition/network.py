@@ -13,7 +13,7 @@ from visavis.models.loader import Loader
 from visavis.models.session import Session
 from visavis.types import Embeddings, FloatArray, Image
 
-__all__ = ["BATCHES", "NetworkRecognizer", "load"]
+__all__ = ["BATCHES", "NetworkRecognizer", "check_crops", "load"]
 
 BATCHES = (1, 4)
 """Batch sizes compiled for: a lone face, and the size from which SFace gains no more than 2 %."""
@@ -63,10 +63,7 @@ class NetworkRecognizer:
         ModelError
             If the network's output is not a finite vector a crop.
         """
-        wanted = (self.size, self.size, 3)
-        if crops.ndim != 4 or crops.shape[1:] != wanted or crops.dtype != np.uint8:
-            wants = f"(n, {self.size}, {self.size}, 3)"
-            raise InputError(f"{self.model} takes uint8 crops {wants}, not {crops.dtype} {crops.shape}")
+        check_crops(crops, self.size, self.model)
         if not len(crops):
             return Embeddings(np.empty((0, self.dimension or 0), np.float32), self.model)
         vectors = self._vectors(crops)
@@ -82,3 +79,9 @@ class NetworkRecognizer:
             shapes = ", ".join(str(output.shape) for output in outputs)
             raise ModelError(f"{self.model} must return one vector a crop, not {shapes}")
         return outputs[0]
+
+
+def check_crops(crops: Image, size: int, model: str) -> None:
+    """Raise `InputError`, naming the model, unless crops are uint8 ``(n, size, size, 3)``."""
+    if crops.ndim != 4 or crops.shape[1:] != (size, size, 3) or crops.dtype != np.uint8:
+        raise InputError(f"{model} takes uint8 crops (n, {size}, {size}, 3), not {crops.dtype} {crops.shape}")

@@ -15,7 +15,7 @@ Run = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def _data(lfw: zipfile.ZipFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISAVIS_DATA", str(DATA))
-    monkeypatch.setattr("visavis.comparison.measure", lambda *_: (12.3, 200.0))
+    monkeypatch.setattr("visavis.protocols.comparison.measure", lambda *_: (12.3, 200.0))
 
 
 def test_a_table(run: Run) -> None:

@@ -18,6 +18,7 @@ from visavis.cli.classify import app as classify
 from visavis.cli.comparison import compare
 from visavis.cli.datasets import app as datasets
 from visavis.cli.demo import demo
+from visavis.cli.evaluate import app as evaluate
 from visavis.cli.faces import detect, find, verify
 from visavis.cli.gallery import app as gallery
 from visavis.cli.machine import bench, doctor
@@ -69,6 +70,7 @@ app.add_typer(gallery, name="gallery")
 models.command()(compare)
 app.add_typer(classify, name="classify")
 app.add_typer(models, name="models")
+app.add_typer(evaluate, name="evaluate")
 app.add_typer(datasets, name="datasets")
 for _command in (demo, doctor, bench):
     app.command()(_command)

@@ -14,8 +14,8 @@ from visavis.cli.report import Column, Report
 from visavis.errors import InputError, VisavisError
 
 if TYPE_CHECKING:
-    from visavis.comparison import Row
     from visavis.evaluation.verification import Estimate
+    from visavis.protocols.comparison import Row
 
 __all__ = ["compare"]
 
@@ -57,9 +57,9 @@ def compare(
       visavis models compare --data lfw-dev
       visavis models compare --pairs 300 --detectors mtcnn
     """
-    from visavis.comparison import FAR, Running, choices
-    from visavis.comparison import compare as compared
     from visavis.datasets.lfw import Lfw
+    from visavis.protocols.comparison import FAR, Running, choices
+    from visavis.protocols.comparison import compare as compared
 
     with Report("models compare", as_json=as_json, columns=_columns(), items="rows") as report:
         photos = Lfw.open(data)

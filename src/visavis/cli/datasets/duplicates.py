@@ -1,4 +1,4 @@
-"""``visavis datasets``: look after folders of photos."""
+"""``visavis datasets duplicates``: photos that are there more than once."""
 
 from __future__ import annotations
 
@@ -19,17 +19,9 @@ from visavis.files import find_images
 if TYPE_CHECKING:
     from visavis.datasets.duplicates import Duplicate, Fingerprint, Group
 
-__all__ = ["app"]
-
-app = typer.Typer(help="Find duplicate photos.", no_args_is_help=True)
+__all__ = ["duplicates"]
 
 
-@app.callback()
-def _root() -> None:
-    """Look after folders of photos."""
-
-
-@app.command()
 def duplicates(
     images: Annotated[
         list[str], typer.Argument(metavar="DIR", help="Folders (with all below them), photos or patterns.")

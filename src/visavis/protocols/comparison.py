@@ -313,7 +313,7 @@ def measure(
             "home": str(running.store.home),
             "photos": len(photos),
         }
-        command = [sys.executable, "-c", "from visavis.comparison import _in_own_process; _in_own_process()"]
+        command = [sys.executable, "-c", "from visavis.protocols.comparison import _in_own_process; _in_own_process()"]
         try:
             done = subprocess.run(
                 command,

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from conftest import DATA
 
-from visavis.comparison import FAR, Row, Running, choices, compare, measure
 from visavis.datasets.lfw import Lfw, Pairs, central
 from visavis.errors import EngineError, ModelError, UnknownModel
 from visavis.evaluation.verification import tar_at_far, ten_fold
 from visavis.models.store import Store
 from visavis.pipeline import Analyzer
+from visavis.protocols.comparison import FAR, Row, Running, choices, compare, measure
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_boxes_alone_get_their_points(data: Lfw, pairs: Pairs, running: Running)
 
 
 def test_a_photo_without_a_face_is_counted(data: Lfw, pairs: Pairs, running: Running, monkeypatch) -> None:
-    import visavis.comparison as module
+    import visavis.protocols.comparison as module
 
     real, seen = module._in_the_middle, []
 
@@ -90,7 +90,7 @@ def test_a_photo_without_a_face_is_counted(data: Lfw, pairs: Pairs, running: Run
 def test_a_recognizer_that_fails_leaves_the_others(data: Lfw, pairs: Pairs, running: Running, monkeypatch) -> None:
     from visavis.recognition.network import NetworkRecognizer
 
-    monkeypatch.setattr("visavis.comparison.measure", lambda *_: (1.0, 2.0))
+    monkeypatch.setattr("visavis.protocols.comparison.measure", lambda *_: (1.0, 2.0))
     real = NetworkRecognizer.embed
 
     def embed(self, crops):

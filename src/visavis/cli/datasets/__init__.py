@@ -1,0 +1,20 @@
+"""``visavis datasets``: make, convert and look after data sets. One file a command or a few that belong together."""
+
+from __future__ import annotations
+
+import typer
+
+from visavis.cli.datasets.duplicates import duplicates
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Make, convert and look after data sets.", no_args_is_help=True)
+
+
+@app.callback()
+def _root() -> None:
+    """Make, convert and look after data sets."""
+
+
+for _command in (duplicates,):
+    app.command()(_command)

@@ -1,0 +1,20 @@
+"""``visavis evaluate``: error rates by the protocols of the field. One file a protocol."""
+
+from __future__ import annotations
+
+import typer
+
+from visavis.cli.evaluate.verification import verification
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Measure error rates by the protocols of the field.", no_args_is_help=True)
+
+
+@app.callback()
+def _root() -> None:
+    """Measure error rates by the protocols of the field, of visavis' models or of any other's output."""
+
+
+for _command in (verification,):
+    app.command()(_command)

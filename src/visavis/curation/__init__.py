@@ -1,0 +1,1 @@
+"""From raw photos and videos to data sets: faces cut out, cleaned, labeled and counted."""

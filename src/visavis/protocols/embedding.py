@@ -1,0 +1,174 @@
+"""The embeddings of a data set: made once with models, or brought along from anywhere, and kept as one file."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from visavis.datasets.lfw import central
+from visavis.datasets.photos import PhotoSet
+from visavis.errors import InputError
+from visavis.files import printable_path, reason
+from visavis.geometry import area
+from visavis.image import load_image
+from visavis.pipeline import Analyzer
+from visavis.types import Faces
+
+__all__ = ["Choice", "Embedded", "embed_photos"]
+
+Choice = Literal["central", "largest", "aligned"]
+"""Which face of a photo counts; ``"aligned"``: the photo is a crop, laid as the recognizer takes it."""
+
+_BATCH = 16  # crops embedded at once
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Embeddings of named photos.
+
+    Attributes
+    ----------
+    names
+        ``(n,)``: the photos.
+    vectors
+        Float32 ``(n, d)``, unit rows; zeros where no face was found.
+    found
+        ``(n,)``: whether the photo has an embedding.
+    model
+        What made them, as ``"sface+flip@mtcnn"`` or any name.
+    about
+        Settings and versions, for reports.
+    """
+
+    names: tuple[str, ...]
+    vectors: npt.NDArray[np.float32]
+    found: npt.NDArray[np.bool_]
+    model: str
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.names)
+        if self.vectors.ndim != 2 or len(self.vectors) != n or self.found.shape != (n,):
+            raise InputError(f"{n} photos need vectors ({n}, d) and found ({n},), not {self.vectors.shape}")
+        if not np.isfinite(self.vectors).all():
+            raise InputError(f"embeddings of {self.model} hold NaN or infinity")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def at(self, names: Sequence[str]) -> Embedded:
+        """Return those of these photos, in this order; photos there are none of count as not found."""
+        where = {name: i for i, name in enumerate(self.names)}
+        rows = np.array([where.get(name, -1) for name in names], np.intp)
+        there = rows >= 0
+        vectors = np.where(there[:, None], self.vectors[rows], np.float32(0))
+        return Embedded(tuple(names), vectors, self.found[rows] & there, self.model, self.about)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write them as a NumPy ``.npz`` of plain arrays."""
+        with Path(path).open("wb") as file:
+            np.savez(
+                file,
+                names=np.array(self.names),
+                vectors=self.vectors,
+                found=self.found,
+                model=np.array(self.model),
+            )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Embedded:
+        """Read a ``.npz`` with ``names`` (n,) and ``vectors`` (n, d), and perhaps ``found`` (n,) and ``model``.
+
+        Rows are made unit length; a row of zeros counts as not found. Nothing is unpickled.
+
+        Raises
+        ------
+        InputError
+            If it can't be read, or an array is missing or of the wrong shape.
+        """
+        path = Path(path)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                names = [str(name) for name in arrays["names"]]
+                vectors = np.asarray(arrays["vectors"], np.float32)
+                found = np.asarray(arrays["found"], bool) if "found" in arrays else None
+                model = str(arrays["model"]) if "model" in arrays else path.stem
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+            raise InputError(
+                f"{printable_path(path)} holds no embeddings: a .npz needs names (n,) and vectors (n, d): "
+                f"{reason(error)}"
+            ) from None
+        lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+        there = lengths[:, 0] > 0 if vectors.ndim == 2 else np.zeros(0, bool)
+        vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+        return cls(tuple(names), vectors, there if found is None else found & there, model)
+
+
+def embed_photos(
+    data: PhotoSet,
+    analyzer: Analyzer,
+    *,
+    choose: Choice = "largest",
+    rows: Sequence[int] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Embedded:
+    """Return the embedding of one face of each photo.
+
+    Parameters
+    ----------
+    choose
+        Which face counts where a photo has several; see `Choice`.
+    rows
+        Which photos; all without it.
+    say
+        Called with what is under way.
+
+    Raises
+    ------
+    InputError
+        If a photo can't be read.
+    """
+    wanted = range(len(data.photos)) if rows is None else [int(row) for row in rows]
+    vectors: list[npt.NDArray[np.float32] | None] = []
+    found_vectors = _aligned(data, analyzer, wanted) if choose == "aligned" else _chosen(data, analyzer, wanted, choose)
+    for n, vector in enumerate(found_vectors):
+        if say is not None and n % 20 == 0:
+            say(f"{analyzer.model}: {n:,} of {len(wanted):,} photos")
+        vectors.append(vector)
+    found = np.array([vector is not None for vector in vectors], bool)
+    size = next((len(vector) for vector in vectors if vector is not None), 1)
+    filled = [np.zeros(size, np.float32) if vector is None else vector for vector in vectors]
+    names = tuple(data.photos[i] for i in wanted)
+    name = analyzer.model if choose == "aligned" else analyzer.calibrated_as
+    return Embedded(names, np.array(filled, np.float32).reshape(len(names), size), found, name, {"choose": choose})
+
+
+def _chosen(
+    data: PhotoSet, analyzer: Analyzer, rows: Sequence[int], choose: Choice
+) -> Iterator[npt.NDArray[np.float32] | None]:
+    for n, analysis in enumerate(analyzer.stream((data.read(i) for i in rows), keep_images=True)):
+        if analysis.error is not None:
+            raise InputError(f"{data.photos[rows[n]]}: {analysis.error}")
+        assert analysis.image is not None
+        face = _face(analysis.faces, analysis.image.shape[:2], choose)
+        yield None if not len(face) or face.embeddings is None else face.embeddings.vectors[0]
+
+
+def _face(faces: Faces, shape: tuple[int, ...], choose: Choice) -> Faces:
+    if choose == "central":
+        return central(faces, shape[1], shape[0])
+    largest = int(np.argmax(area(faces.boxes))) if len(faces) else 0
+    return faces[largest : largest + 1]
+
+
+def _aligned(data: PhotoSet, analyzer: Analyzer, rows: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
+    for start in range(0, len(rows), _BATCH):
+        crops = np.stack([load_image(data.read(i)) for i in rows[start : start + _BATCH]])
+        yield from analyzer.embed(crops).vectors

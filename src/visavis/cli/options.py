@@ -30,6 +30,7 @@ __all__ = [
     "Out",
     "Paths",
     "Recognition",
+    "ReportFile",
     "Threshold",
     "unpacked",
 ]
@@ -37,6 +38,10 @@ __all__ = [
 Paths = Annotated[list[str], typer.Argument(metavar="IMAGE", help="Files, folders (with all below them) or patterns.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document (see docs/cli.md).")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write annotated pictures into this folder.")]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="FILE.html", help="Write a report: one HTML page, and FILE.json beside it."),
+]
 Largest = Annotated[bool, typer.Option("--largest", help="Take the largest of several faces instead of refusing.")]
 MatchRate = Annotated[float | None, typer.Option("--fmr", metavar="RATE", help="False match rate to accept, as 1e-4.")]
 Fpir = Annotated[

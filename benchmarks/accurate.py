@@ -30,7 +30,8 @@ from lfw import Lfw, central
 
 from visavis import Analyzer
 from visavis.alignment import TEMPLATES, align, crop, similarity_transform
-from visavis.evaluation.verification import ten_fold, wilson
+from visavis.evaluation.intervals import wilson
+from visavis.evaluation.verification import ten_fold
 from visavis.image import load_image
 from visavis.models.loader import Loader
 from visavis.models.session import EngineOptions

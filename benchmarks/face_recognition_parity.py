@@ -19,7 +19,7 @@ import numpy as np
 
 from visavis.compat.face_recognition import api
 from visavis.datasets.lfw import Lfw, Pairs
-from visavis.evaluation.verification import wilson
+from visavis.evaluation.intervals import wilson
 from visavis.image import load_image
 from visavis.models.registry import download
 from visavis.models.store import Store

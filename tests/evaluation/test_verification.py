@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
 from visavis.errors import InputError
+from visavis.evaluation.intervals import wilson
 from visavis.evaluation.verification import (
     NonMated,
     accuracy,
@@ -19,26 +19,7 @@ from visavis.evaluation.verification import (
     tar_estimate,
     ten_fold,
     threshold_at_far,
-    wilson,
 )
-
-
-@given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.sampled_from([0.9, 0.95]))
-def test_wilson_is_scipys(counts: tuple[int, int], level: float) -> None:
-    expected = binomtest(*counts).proportion_ci(level, method="wilson")
-    assert wilson(*counts, level) == pytest.approx((expected.low, expected.high), abs=1e-9)
-
-
-def test_wilson_holds_the_truth_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    inside = [low <= 0.98 <= high for low, high in (wilson(int(k), 500) for k in rng.binomial(500, 0.98, 2000))]
-    assert 0.93 < np.mean(inside) < 0.97
-
-
-@pytest.mark.parametrize(("successes", "trials", "level"), [(1, 0, 0.95), (3, 2, 0.95), (-1, 2, 0.95), (1, 2, 1)])
-def test_wilson_refuses(successes: int, trials: int, level: float) -> None:
-    with pytest.raises(InputError):
-        wilson(successes, trials, level)
 
 
 def pairs(n: int = 600, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

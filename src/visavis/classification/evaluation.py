@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from visavis.classification.predictions import Predictions
 from visavis.errors import InputError
-from visavis.evaluation.verification import Estimate, wilson
+from visavis.evaluation.intervals import Estimate, wilson
 
 Mask = npt.NDArray[np.bool_]
 

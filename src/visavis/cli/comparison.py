@@ -14,7 +14,7 @@ from visavis.cli.report import Column, Report
 from visavis.errors import InputError, VisavisError
 
 if TYPE_CHECKING:
-    from visavis.evaluation.verification import Estimate
+    from visavis.evaluation.intervals import Estimate
     from visavis.protocols.comparison import Row
 
 __all__ = ["compare"]

@@ -8,16 +8,15 @@ not be compared, for want of a face, is given the similarity -1: it counts, and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from visavis.errors import InputError
+from visavis.evaluation.intervals import Estimate, bootstrap_interval, subject_draws, wilson
 
 __all__ = [
-    "Estimate",
     "NonMated",
     "accuracy",
     "nonmated_pairs",
@@ -26,7 +25,6 @@ __all__ = [
     "tar_estimate",
     "ten_fold",
     "threshold_at_far",
-    "wilson",
 ]
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -34,45 +32,6 @@ Ints = npt.NDArray[np.integer[Any]]
 Mask = npt.NDArray[np.bool_]
 
 _BLOCK = 512  # rows of similarities computed at once: 512 x 100,000 float32 are 200 MB
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A measured share with the interval that holds the true one at the confidence ``level``."""
-
-    value: float
-    low: float
-    high: float
-    level: float = 0.95
-
-    def to_dict(self) -> dict[str, float]:
-        """Return it as plain values."""
-        return {"value": self.value, "low": self.low, "high": self.high, "level": self.level}
-
-
-def wilson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's score interval of a share (Wilson, JASA 1927).
-
-    It holds near 0 and 1, where the normal interval does not, and takes the trials as independent.
-
-    Examples
-    --------
-    >>> low, high = wilson(2982, 3000)
-    >>> round(low, 4), round(high, 4)
-    (0.9905, 0.9962)
-    """
-    if trials < 1 or not 0 <= successes <= trials:
-        raise InputError(
-            f"{successes} of {trials} is no share: there must be a trial, and no more successes than trials"
-        )
-    if not 0 < level < 1:
-        raise InputError(f"a confidence level lies between 0 and 1, not {level}")
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    share = successes / trials
-    middle = share + z * z / (2 * trials)
-    half = z * (share * (1 - share) / trials + z * z / (4 * trials * trials)) ** 0.5
-    scale = 1 + z * z / trials
-    return max((middle - half) / scale, 0.0), min((middle + half) / scale, 1.0)
 
 
 def ten_fold(similarities: npt.ArrayLike, mated: npt.ArrayLike, folds: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -158,7 +117,7 @@ def threshold_at_far(nonmated: npt.ArrayLike, far: float, total: int | None = No
             f"a FAR of {far:g} over {count} non-mated pairs needs more of them than the {len(values)} given"
         )
     # Just above the first pair that must not be accepted, so that ties at it are refused.
-    return float(np.nextafter(np.partition(values, len(values) - 1 - allowed)[len(values) - 1 - allowed], 2))
+    return float(np.nextafter(np.partition(values, len(values) - 1 - allowed)[len(values) - 1 - allowed], np.inf))
 
 
 def tar_at_far(mated: npt.ArrayLike, nonmated: npt.ArrayLike, far: float) -> tuple[float, float]:
@@ -298,11 +257,9 @@ def tar_estimate(
         raise InputError(f"mated pairs need a similarity and a subject each, not {yes.shape} and {person.shape}")
     threshold = threshold_at_far(nonmated.similarities, far, nonmated.total)
     people = len(nonmated.photos)
-    rng = np.random.default_rng(seed)
     a, b = nonmated.subjects.T
     rates = []
-    for _ in range(repeats):
-        weight = rng.multinomial(people, np.full(people, 1 / people))
+    for weight in subject_draws(people, repeats, seed):
         drawn = weight[person]
         if not drawn.any():
             continue  # only where there are a handful of mated subjects
@@ -310,11 +267,10 @@ def tar_estimate(
         first_refused = int(np.searchsorted(reached, int(far * _others(weight * nonmated.photos)), side="right"))
         at = nonmated.similarities[min(first_refused, len(reached) - 1)]
         rates.append(float(drawn[yes > at].sum() / drawn.sum()))
-    tail = 50 * (1 - level)
-    low, high = np.percentile(rates, [tail, 100 - tail])
+    low, high = bootstrap_interval(rates, level)
     accepted = int((yes >= threshold).sum())
     least, most = wilson(accepted, len(yes), level)
-    return Estimate(accepted / len(yes), min(float(low), least), max(float(high), most), level), threshold
+    return Estimate(accepted / len(yes), min(low, least), max(high, most), level), threshold
 
 
 def _others(photos: npt.NDArray[np.intp]) -> int:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from visavis.errors import InputError
 from visavis.types import FloatArray, Image
 
-__all__ = ["TEMPLATES", "align", "crop", "similarity_transform"]
+__all__ = ["TEMPLATES", "align", "crop", "similarity_transform", "template_points"]
 
 # Where the five points lie in a crop of side 112 (ArcFace: Deng et al., CVPR 2019; also SFace, AdaFace, MagFace).
 _ARCFACE_112 = (
@@ -127,8 +127,47 @@ def align(image: Image, landmarks: FloatArray, template: str = "arcface-112", si
     return crop(image, similarity_transform(landmarks, points * (size / side)), size)
 
 
-def crop(image: Image, matrices: npt.NDArray[np.float64], size: int) -> Image:
-    """Cut squares out of an image, turned and scaled.
+def template_points(
+    height: int, width: int, *, margin: float = 0.0, template: str = "arcface-112"
+) -> npt.NDArray[np.float64]:
+    """Return where the five points lie in a crop of any size: the template scaled to its height, in the middle.
+
+    Parameters
+    ----------
+    height, width
+        Of the crop, pixels.
+    margin
+        What is shown around the template's square, both sides together, as a share of its side: at 0.5 the square
+        takes two thirds of the crop's height.
+    template
+        A name in `TEMPLATES`.
+
+    Returns
+    -------
+    Float64 ``(5, 2)``.
+
+    Notes
+    -----
+    At 112 x 96 the points are those of SphereFace (Liu et al., CVPR 2017), from which ArcFace made its own by moving
+    them 8 pixels to the right.
+
+    Examples
+    --------
+    >>> template_points(112, 96)[0].round(4).tolist()
+    [30.2946, 51.6963]
+    """
+    if template not in TEMPLATES:
+        raise InputError(f"no alignment template {template!r}; there are {', '.join(TEMPLATES)}")
+    if height < 1 or width < 1 or not 0 <= margin < float("inf"):
+        raise InputError(f"a crop of {height}x{width} pixels and a margin of {margin} can't be laid out")
+    side, points = TEMPLATES[template]
+    scale = height / (side * (1 + margin))
+    middle = (np.array([width, height]) - side * scale) / 2
+    return np.asarray(points * scale + middle, np.float64)
+
+
+def crop(image: Image, matrices: npt.NDArray[np.float64], size: int | tuple[int, int]) -> Image:
+    """Cut rectangles out of an image, turned and scaled.
 
     Parameters
     ----------
@@ -137,21 +176,22 @@ def crop(image: Image, matrices: npt.NDArray[np.float64], size: int) -> Image:
     matrices
         Float64 ``(n, 2, 3)``: similarity transforms that map ``(x, y, 1)`` of the image to the crop; mirrored or not.
     size
-        Side of the crops in pixels.
+        Side of the crops in pixels, or their height and width.
 
     Returns
     -------
-    Uint8 ``(n, size, size, 3)``, black outside of the image; what is shrunk to half or less is averaged.
+    Uint8 ``(n, height, width, 3)``, black outside of the image; what is shrunk to half or less is averaged.
     """
-    crops = np.zeros((len(matrices), size, size, 3), np.uint8)
+    height, width = (size, size) if isinstance(size, int) else size
+    crops = np.zeros((len(matrices), height, width, 3), np.uint8)
     for target, matrix in zip(crops, matrices, strict=True):
-        part = _warp(image, matrix, size)
+        part = _warp(image, matrix, height, width)
         if part is not None:
             target[:] = part
     return crops
 
 
-def _warp(image: Image, matrix: npt.NDArray[np.float64], size: int) -> Image | None:
+def _warp(image: Image, matrix: npt.NDArray[np.float64], height: int, width: int) -> Image | None:
     """Return the crop, or None where the image has nothing to show in it."""
     zoom = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if zoom < _LEAST_ZOOM:
@@ -159,7 +199,7 @@ def _warp(image: Image, matrix: npt.NDArray[np.float64], size: int) -> Image | N
     factor = round(1 / zoom) if 1 / zoom >= _SHRINK_FROM else 1
     # Only the part that the crop shows: OpenCV can't warp images with a side over 32,767 pixels.
     inverse = cv2.invertAffineTransform(matrix)
-    corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], np.float64) @ inverse.T
+    corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], np.float64) @ inverse.T
     edge = factor + 1
     x1, y1 = np.maximum(np.floor(corners.min(axis=0)).astype(int) - edge, 0)
     x2, y2 = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + edge, image.shape[1::-1])
@@ -173,5 +213,5 @@ def _warp(image: Image, matrix: npt.NDArray[np.float64], size: int) -> Image | N
         adapted[:, :2] *= factor
     # A shrunk pixel u covers the pixels u*factor .. u*factor + factor-1, whose middle is u*factor + (factor-1)/2.
     adapted[:, 2] += matrix[:, :2] @ (np.array([x1, y1]) + (factor - 1) / 2)
-    out = cv2.warpAffine(part, adapted, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    out = cv2.warpAffine(part, adapted, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     return np.asarray(out, np.uint8)

@@ -34,6 +34,7 @@ __all__ = [
     "MAX_SIDE",
     "ImageSource",
     "Order",
+    "encode_image",
     "find_images",
     "load_image",
     "resize",
@@ -146,6 +147,44 @@ def save_image(path: str | os.PathLike[str], image: Image, *, quality: int = 92)
     StorageError
         If the folder is missing, read-only or full.
     """
+    target, name = Path(path), printable_path(path)
+    encoded = encode_image(image, target.suffix, quality=quality, name=name)
+    partial = target.with_name(f".visavis-{secrets.token_hex(8)}.part")
+    try:
+        with partial.open("xb") as file:
+            file.write(encoded)
+        partial.replace(target)
+    except (OSError, ValueError) as error:
+        with contextlib.suppress(OSError, ValueError):
+            partial.unlink(missing_ok=True)
+        raise StorageError(f"{name} can't be written: {reason(error)}; check its folder and disk") from None
+
+
+def encode_image(image: Image, suffix: str = ".jpg", *, quality: int = 92, name: str = "the image") -> bytes:
+    """Return an RGB image as the bytes of a file, without metadata.
+
+    Parameters
+    ----------
+    image
+        Uint8 ``(h, w, 3)``, RGB.
+    suffix
+        Says the format: .jpg, .jpeg, .png, .webp, .bmp, .tif or .tiff.
+    quality
+        1..100, for JPEG and WebP.
+    name
+        What messages call it.
+
+    Raises
+    ------
+    InputError
+        If the suffix, the array or the quality is unfit, or the format can't hold an image of that size.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> load_image(encode_image(np.zeros((4, 6, 3), np.uint8), ".png")).shape
+    (4, 6, 3)
+    """
     from PIL import Image as Pillow
 
     encodings: dict[str, tuple[str, dict[str, Any]]] = {
@@ -155,8 +194,7 @@ def save_image(path: str | os.PathLike[str], image: Image, *, quality: int = 92)
         ".bmp": ("BMP", {}),
         ".tif": ("TIFF", {"compression": "tiff_lzw"}),
     }
-    target, name = Path(path), printable_path(path)
-    suffix = {".jpeg": ".jpg", ".tiff": ".tif"}.get(target.suffix.lower(), target.suffix.lower())
+    suffix = {".jpeg": ".jpg", ".tiff": ".tif"}.get(suffix.lower(), suffix.lower())
     if suffix not in encodings:
         raise InputError(f"{name} must end in .jpg, .png, .webp, .bmp or .tif, which says its format")
     if not isinstance(quality, int) or not 1 <= quality <= 100:
@@ -169,15 +207,7 @@ def save_image(path: str | os.PathLike[str], image: Image, *, quality: int = 92)
     except (OSError, ValueError, MemoryError) as error:
         h, w = pixels.shape[:2]
         raise InputError(f"{w}x{h} pixels can't be written as {kind} ({reason(error)}); use .png") from None
-    partial = target.with_name(f".visavis-{secrets.token_hex(8)}.part")
-    try:
-        with partial.open("xb") as file:
-            file.write(encoded.getbuffer())
-        partial.replace(target)
-    except (OSError, ValueError) as error:
-        with contextlib.suppress(OSError, ValueError):
-            partial.unlink(missing_ok=True)
-        raise StorageError(f"{name} can't be written: {reason(error)}; check its folder and disk") from None
+    return encoded.getvalue()
 
 
 def resize(image: Image, width: int, height: int) -> Image:

@@ -63,7 +63,19 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """Curves on common axes. ``description`` says in words what is seen, for who can't see it."""
+    """Curves on common axes.
+
+    Attributes
+    ----------
+    x_scale, y_scale
+        ``"log"`` leaves out what is 0, ``"probit"`` what is 0 or 1: nothing of the kind has a place there.
+    description
+        What is seen, in words, for who can't see it.
+    steps
+        Each value holds until the next x, as in a histogram; drawn without markers.
+    x_limits, y_limits
+        What is shown, lowest and highest; by default everything.
+    """
 
     title: str
     x_label: str
@@ -73,6 +85,8 @@ class Figure:
     y_scale: Scale = "linear"
     description: str = ""
     steps: bool = False
+    x_limits: tuple[float, float] | None = None
+    y_limits: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,417 @@
+"""Verification: how similarities tell mated from non-mated pairs, at every threshold, with intervals.
+
+TAR (true accept rate) is 1 - FNMR and FAR (false accept rate) is FMR in the words of ISO/IEC 19795-1; the names are
+those of the tables that papers print. A pair is accepted when its similarity reaches the threshold. Any system's
+similarities will do, on any scale on which higher is closer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from visavis.errors import InputError
+from visavis.evaluation.bootstrap import WeighedPairs, pair_weights
+from visavis.evaluation.curves import ErrorCurve
+from visavis.evaluation.intervals import Estimate, bootstrap_interval, exact_binomial, least_measurable, wilson
+from visavis.evaluation.verification import ten_fold
+
+__all__ = [
+    "FARS",
+    "FoldAccuracy",
+    "RateAt",
+    "Scores",
+    "TrainTest",
+    "VerificationMetric",
+    "VerificationResult",
+    "evaluate_scores",
+    "train_test",
+]
+
+FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+"""False accept rates that tables of verification print."""
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.integer[Any]]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Similarities of p pairs, and what is known of the pairs.
+
+    Attributes
+    ----------
+    similarities
+        Float64 ``(p,)``, finite, higher is closer. A pair that could not be compared, for want of a face, is given
+        the least similarity there is (-1 of a cosine): it counts, and as rejected.
+    mated
+        ``(p,)`` bool: whether both sides are of one subject. There are pairs of both kinds.
+    subjects
+        ``(p, 2)`` integers: the subjects of each pair; without them pairs are taken as independent.
+    photos
+        ``(p, 2)`` integers: rows of photos, for pointing at pairs.
+    folds
+        ``(p,)`` integers: parts, disjoint in their subjects, for an accuracy over folds.
+
+    Raises
+    ------
+    InputError
+        If lengths differ, a similarity is NaN or infinite (its row is named), all pairs are of one kind, or subjects
+        contradict what is mated.
+    """
+
+    similarities: Floats
+    mated: Mask
+    subjects: Ints | None = None
+    photos: Ints | None = None
+    folds: Ints | None = None
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__  # the one way into a frozen dataclass
+        s, m = np.asarray(self.similarities, np.float64), np.asarray(self.mated)
+        if s.ndim != 1 or m.shape != s.shape or m.dtype != bool:
+            raise InputError(f"pairs need a similarity and a boolean mated each, not {s.shape} and {m.shape} {m.dtype}")
+        put(self, "similarities", s)
+        put(self, "mated", m)
+        for name, shape in (("subjects", (len(s), 2)), ("photos", (len(s), 2)), ("folds", (len(s),))):
+            given = getattr(self, name)
+            if given is None:
+                continue
+            values = np.asarray(given)
+            if values.shape != shape or not np.issubdtype(values.dtype, np.integer):
+                raise InputError(f"{name} of {len(s)} pairs are integers {shape}, not {values.dtype} {values.shape}")
+            put(self, name, values)
+        wrong = np.flatnonzero(~np.isfinite(s))
+        if len(wrong):
+            more = f", and of {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
+            raise InputError(f"the similarity of pair {wrong[0]} (counted from 0) is {s[wrong[0]]}{more}")
+        if m.all() or not m.any():
+            raise InputError(f"error rates need mated and non-mated pairs; all {len(m):,} given are of one kind")
+        if self.subjects is not None:
+            wrong = np.flatnonzero((self.subjects[:, 0] == self.subjects[:, 1]) != m)
+            if len(wrong):
+                said = "mated" if m[wrong[0]] else "non-mated"
+                raise InputError(f"pair {wrong[0]} (counted from 0) is {said}, and its subjects say otherwise")
+
+    def __len__(self) -> int:
+        return len(self.similarities)
+
+    @property
+    def independent(self) -> bool:
+        """Whether no subject is in two pairs; True too where subjects are not known."""
+        if self.subjects is None:
+            return True
+        a, b = self.subjects.T
+        each = np.concatenate([a, b[~self.mated]])
+        return len(np.unique(each)) == len(each)
+
+
+@dataclass(frozen=True)
+class FoldAccuracy:
+    """Accuracy over folds, each at the threshold that is best on the others, as LFW's tables report it.
+
+    Attributes
+    ----------
+    folds
+        Share of each fold's pairs that were decided rightly.
+    mean, standard_error
+        Over folds; the error is the standard deviation by the square root of their number.
+    estimate
+        The share of all pairs, with its interval.
+    """
+
+    folds: tuple[float, ...]
+    mean: float
+    standard_error: float
+    estimate: Estimate
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            "mean": self.mean,
+            "standard_error": self.standard_error,
+            **{key: value for key, value in self.estimate.to_dict().items() if key != "value"},
+            "folds": list(self.folds),
+        }
+
+
+@dataclass(frozen=True)
+class RateAt:
+    """Verification at a false accept rate.
+
+    Attributes
+    ----------
+    far
+        The rate asked for.
+    supported
+        Whether there are enough non-mated pairs to speak of that rate, by the rule of three; if not, nothing else is
+        given but how many it takes.
+    pairs_needed
+        Non-mated pairs that it takes.
+    threshold
+        The least similarity that occurs at which no more than ``far`` of the non-mated pairs are accepted.
+    tar
+        Share of the mated pairs accepted there.
+    fmr
+        Share of the non-mated pairs accepted there, and how far it may lie off at this threshold.
+    """
+
+    far: float
+    supported: bool
+    pairs_needed: int
+    threshold: float | None = None
+    tar: Estimate | None = None
+    fmr: Estimate | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            "far": self.far,
+            "supported": self.supported,
+            "nonmated_pairs_needed": self.pairs_needed,
+            "threshold": self.threshold,
+            "tar": None if self.tar is None else self.tar.to_dict(),
+            "fmr": None if self.fmr is None else self.fmr.to_dict(),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class VerificationResult:
+    """Everything measured of pairs.
+
+    Attributes
+    ----------
+    interval
+        How intervals were found: ``"exact binomial"`` where pairs are independent (equal error rate and AUC then by a
+        bootstrap over pairs), ``"subject bootstrap"`` otherwise.
+    accuracy
+        Over folds; None without folds.
+    rates
+        One a FAR asked for, falling.
+    warnings
+        What makes these figures worth less than they seem.
+    """
+
+    mated: int
+    nonmated: int
+    subjects: int | None
+    interval: str
+    accuracy: FoldAccuracy | None
+    curve: ErrorCurve
+    eer: Estimate
+    eer_threshold: float
+    auc: Estimate
+    rates: tuple[RateAt, ...]
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, without the curve."""
+        return {
+            "mated_pairs": self.mated,
+            "nonmated_pairs": self.nonmated,
+            "subjects": self.subjects,
+            "interval": self.interval,
+            "accuracy": None if self.accuracy is None else self.accuracy.to_dict(),
+            "eer": {**self.eer.to_dict(), "threshold": self.eer_threshold},
+            "auc": self.auc.to_dict(),
+            "rates": [rate.to_dict() for rate in self.rates],
+            "warnings": list(self.warnings),
+        }
+
+
+def evaluate_scores(
+    scores: Scores, fars: Sequence[float] = FARS, *, level: float = 0.95, repeats: int = 400, seed: int = 2026
+) -> VerificationResult:
+    """Measure verification on pairs.
+
+    Parameters
+    ----------
+    fars
+        False accept rates to report, each between 0 and 1.
+    level
+        Of the intervals.
+    repeats, seed
+        Bootstrap draws, and of which random numbers.
+
+    Raises
+    ------
+    InputError
+        If a rate or the level is out of range.
+    EngineError
+        If pairs are independent and scipy, which their intervals need, is missing.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> mated = np.arange(2000) % 2 == 0
+    >>> result = evaluate_scores(Scores(rng.normal(np.where(mated, 2, -2)), mated), fars=[0.1, 0.01, 1e-6])
+    >>> [(rate.far, rate.supported) for rate in result.rates]
+    [(0.1, True), (0.01, True), (1e-06, False)]
+    >>> result.interval, round(result.auc.value, 3)
+    ('exact binomial', 0.997)
+    """
+    if not all(0 < far < 1 for far in fars):
+        raise InputError(f"false accept rates lie between 0 and 1, not {', '.join(f'{far:g}' for far in fars)}")
+    m = scores.mated
+    curve = ErrorCurve.of(scores.similarities[m], scores.similarities[~m])
+    asked = sorted(fars, reverse=True)
+    sound = [far for far in asked if far >= least_measurable(curve.nonmated) * (1 - 1e-9)]
+    thresholds = [curve.threshold_at_fmr(far) for far in sound]
+    people = None if scores.independent else scores.subjects
+    pairs = WeighedPairs(scores.similarities, m, scores.folds, fars=sound, thresholds=thresholds)
+    draws = [pairs.measure(weights) for weights in pair_weights(m, people, repeats, seed)]
+
+    def estimate(right: int, of: int, drawn: Sequence[float]) -> Estimate:
+        if people is None:
+            return Estimate(right / of, *exact_binomial(right, of, level), level)
+        # No draw can show what no pair does, as when all are accepted: never narrower than if pairs were independent.
+        (low, high), (least, most) = bootstrap_interval(drawn, level), wilson(right, of, level)
+        return Estimate(right / of, min(low, least), max(high, most), level)
+
+    rates = []
+    for far in asked:
+        needed = round(3 / far)
+        if far not in sound:
+            rates.append(RateAt(far, False, needed))
+            continue
+        i = sound.index(far)
+        at = int(np.searchsorted(curve.thresholds, thresholds[i]))
+        tar = estimate(int(curve.mated_accepted[at]), curve.mated, [draw.tar[i] for draw in draws])
+        fmr = estimate(int(curve.nonmated_accepted[at]), curve.nonmated, [draw.fmr[i] for draw in draws])
+        rates.append(RateAt(far, True, needed, thresholds[i], tar, fmr))
+    accuracy = None
+    if scores.folds is not None:
+        shares = ten_fold(scores.similarities, m, scores.folds)
+        right = round(float((shares * np.unique(scores.folds, return_counts=True)[1]).sum()))
+        error = float(shares.std(ddof=1) / len(shares) ** 0.5)
+        share = estimate(right, len(m), [draw.accuracy for draw in draws])
+        accuracy = FoldAccuracy(tuple(map(float, shares)), float(shares.mean()), error, share)
+    eer, eer_threshold = curve.eer()
+    return VerificationResult(
+        curve.mated,
+        curve.nonmated,
+        None if scores.subjects is None else len(np.unique(scores.subjects)),
+        "exact binomial" if people is None else "subject bootstrap",
+        accuracy,
+        curve,
+        Estimate(eer, *bootstrap_interval([draw.eer for draw in draws], level), level),
+        eer_threshold,
+        Estimate(curve.auc(), *bootstrap_interval([draw.auc for draw in draws], level), level),
+        tuple(rates),
+        _warnings(scores),
+    )
+
+
+def _warnings(scores: Scores) -> tuple[str, ...]:
+    said = []
+    if scores.similarities.min() == scores.similarities.max():
+        said.append("all similarities are the same: they tell nothing apart")
+    if scores.subjects is None:
+        said.append("subjects are not known: intervals take pairs as independent, and are too narrow if people recur")
+    return tuple(said)
+
+
+@dataclass(frozen=True)
+class TrainTest:
+    """A threshold chosen on some pairs, and what it does on others."""
+
+    threshold: float
+    train_accuracy: float
+    accuracy: Estimate
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            "threshold": self.threshold,
+            "train_accuracy": self.train_accuracy,
+            "accuracy": self.accuracy.to_dict(),
+        }
+
+
+def train_test(train: Scores, test: Scores, *, level: float = 0.95, repeats: int = 400, seed: int = 2026) -> TrainTest:
+    """Choose the threshold that decides most training pairs rightly, and report it on the test pairs.
+
+    The protocol of LFW's View 1 (``pairsDevTrain.txt``, ``pairsDevTest.txt``). Of thresholds that are equally good the
+    middle one is taken. The interval is exact where test pairs are independent, else a bootstrap over subjects.
+
+    Examples
+    --------
+    >>> train = Scores([0.8, 0.6, 0.3, 0.1], [True, True, False, False])
+    >>> test = Scores([0.7, 0.5, 0.2, 0.0], [True, True, False, False])
+    >>> result = train_test(train, test)
+    >>> result.threshold, result.accuracy.value
+    (0.6, 0.75)
+    """
+    curve = ErrorCurve.of(train.similarities[train.mated], train.similarities[~train.mated])
+    right = curve.mated_accepted + curve.nonmated - curve.nonmated_accepted
+    best = np.flatnonzero(right == right.max())
+    at = best[len(best) // 2]
+    threshold = float(curve.thresholds[at])
+    decided = (test.similarities >= threshold) == test.mated
+    hits = int(decided.sum())
+    if test.independent:
+        low, high = exact_binomial(hits, len(test), level)
+    else:
+        weights = pair_weights(test.mated, test.subjects, repeats, seed)
+        least, most = wilson(hits, len(test), level)
+        low, high = bootstrap_interval([np.average(decided, weights=w) for w in weights if w.any()], level)
+        low, high = min(low, least), max(high, most)
+    return TrainTest(threshold, float(right[at] / len(train)), Estimate(hits / len(test), low, high, level))
+
+
+class VerificationMetric:
+    """Collects similarities batch by batch, then measures them all.
+
+    Examples
+    --------
+    >>> metric = VerificationMetric()
+    >>> metric.update([0.9, 0.1], [True, False])
+    >>> metric.update([0.8, 0.3], [True, False])
+    >>> metric.compute(fars=[0.5]).auc.value
+    1.0
+    """
+
+    def __init__(self) -> None:
+        self._batches: list[tuple[npt.NDArray[Any] | None, ...]] = []
+
+    def update(
+        self,
+        similarities: npt.ArrayLike,
+        mated: npt.ArrayLike,
+        subjects: npt.ArrayLike | None = None,
+        folds: npt.ArrayLike | None = None,
+    ) -> None:
+        """Add pairs; all batches have subjects and folds, or none has."""
+        batch = tuple(None if given is None else np.asarray(given) for given in (similarities, mated, subjects, folds))
+        if self._batches and [part is None for part in batch] != [part is None for part in self._batches[0]]:
+            raise InputError("either all batches have subjects and folds, or none has")
+        self._batches.append(batch)
+
+    def scores(self) -> Scores:
+        """Return all pairs."""
+        if not self._batches:
+            raise InputError("there are no pairs yet: call update first")
+        parts = zip(*self._batches, strict=True)
+        try:
+            joined = [None if part[0] is None else np.concatenate(part) for part in parts]
+        except ValueError as error:
+            raise InputError(f"batches don't fit together: {error}") from None
+        s, m, subjects, folds = joined
+        assert s is not None
+        assert m is not None
+        return Scores(s, m, subjects, folds=folds)
+
+    def compute(
+        self, fars: Sequence[float] = FARS, *, level: float = 0.95, repeats: int = 400, seed: int = 2026
+    ) -> VerificationResult:
+        """Measure them; see `evaluate_scores`."""
+        return evaluate_scores(self.scores(), fars, level=level, repeats=repeats, seed=seed)
+
+    def reset(self) -> None:
+        """Forget all pairs."""
+        self._batches.clear()

@@ -1,0 +1,451 @@
+"""The best faces of a video: upright, followed from frame to frame, the sharpest of each track, none twice.
+
+`faces_of_video` is a pure function of one file, for any job that goes through many.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from visavis.alignment import align
+from visavis.analysis.quality import FaceQuality, measure
+from visavis.curation.frames import TURNS, Frame, frames, turned
+from visavis.errors import CalibrationError, InputError
+from visavis.geometry import iou
+from visavis.image import resize
+from visavis.pipeline import Analyzer
+from visavis.recognition.compare import operating_point
+from visavis.types import Embeddings, Faces, FloatArray, Image
+
+__all__ = ["Orientation", "VideoFace", "faces_of_video", "orientation", "turn_scores", "worth"]
+
+Rotate = Literal["auto", 0, 90, 180, 270]
+
+# Turned photos of lfw-dev: the best score of the right turn was above that of each other in all of 200 photos (YuNet)
+# and 40 (MTCNN), but in 52 of 60 with BlazeFace: several frames vote. docs/video_faces.md
+_VOTES = 5
+_TRY_AFTER = 5  # frames without a face after which other turns are tried; then after twice as many, and so on
+_TRIED_SIDE = 1280  # longest side of frames held for that
+_LEAST_SCORE = 0.6  # of a face that speaks for a turn
+_SAME_FMR = 1e-3  # of the similarity from which two faces in neighboring frames are one person's
+_UNMEASURED = 0.5  # that similarity, where the recognizer was not calibrated
+_OVERLAP = 0.3  # IoU from which half that similarity is enough
+_ALIKE = 0.9  # similarity of embeddings, and correlation of thumbnails, from which two crops are one picture
+_THUMB = 16
+_EYES = 35.24  # pixels between the eyes of a crop of 112: a larger face shows no more in it
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFace:
+    """A face of a video.
+
+    Attributes
+    ----------
+    time, frame
+        Seconds since the first frame, and the frame's number; see `visavis.curation.frames.Frame`.
+    track
+        1, 2, ...: faces of one track were seen one after the other and are one person's.
+    seen
+        In how many of the frames looked at the track's face was found.
+    box, landmarks
+        ``(4,)`` and ``(5, 2)`` pixels of the upright frame.
+    turned
+        Degrees clockwise by which frames were turned beyond what the container says.
+    quality, worth
+        See `worth`.
+    crop
+        Uint8 ``(size, size, 3)``, aligned as "arcface-112".
+    picture
+        The whole upright frame as JPEG, where it was asked for.
+    """
+
+    time: float
+    frame: int
+    track: int
+    seen: int
+    box: FloatArray
+    landmarks: FloatArray
+    score: float
+    turned: int
+    quality: FaceQuality
+    worth: float
+    embedding: Embeddings
+    crop: Image
+    picture: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How the frames of a video have to be turned, and why.
+
+    Attributes
+    ----------
+    turned
+        Degrees clockwise, beyond what the container says.
+    votes
+        Of each turn, the sum over frames of the best face's score.
+    frames
+        How many frames voted.
+    start
+        Seconds before which no face was found, however turned.
+    """
+
+    turned: int
+    votes: dict[int, float] = field(default_factory=dict)
+    frames: int = 0
+    start: float = 0.0
+
+    @property
+    def found(self) -> bool:
+        """Whether a face was found at all."""
+        return self.frames > 0
+
+
+def worth(quality: FaceQuality, size: int = 112) -> float:
+    """Return how much a face is worth keeping: its sharpness, times its size, times how frontal it is; 0..1.
+
+    Size counts up to that of the crop; frontal is the cosine of yaw times that of pitch.
+
+    Examples
+    --------
+    >>> worth(FaceQuality(eye_distance_px=70.0, sharpness=0.5, yaw_deg=60.0, pitch_deg=0.0))
+    0.25
+    """
+    large = min(quality.eye_distance_px / (_EYES * size / 112), 1.0)
+    frontal = math.cos(math.radians(quality.yaw_deg)) * math.cos(math.radians(quality.pitch_deg))
+    return round(quality.sharpness * large * max(frontal, 0.0), 4)
+
+
+def turn_scores(image: Image, analyzer: Analyzer, turns: Sequence[int] = TURNS) -> dict[int, float]:
+    """Return the best face's score of an image in each turn, 0 where no face is found: the highest is upright.
+
+    For photos as for frames. A detector may find a face upside down too, but with a lower score.
+    """
+    return {turn: _best_score(analyzer.analyze(turned(image, turn))) for turn in turns}
+
+
+def orientation(
+    path: str | os.PathLike[str], analyzer: Analyzer, *, every: float = 0.5, threads: int = 1
+) -> Orientation:
+    """Find out how a video has to be turned so that faces are upright.
+
+    Frames are looked at as the container says first. Five in which a face is found, in all four turns, decide by the
+    sum of their best scores. While none is found, other turns are tried now and then: on the last of 5 frames without,
+    of 10, 20, and so on. A video that shows no face is looked at once, to its end.
+
+    Raises
+    ------
+    InputError
+        As `visavis.curation.frames.frames`; but of a video that was cut off, what there is decides.
+    """
+    votes, voted, start, empty, limit = dict.fromkeys(TURNS, 0.0), 0, None, 0, _TRY_AFTER
+    counts = dict.fromkeys(TURNS, 0)
+    held: deque[Image] = deque(maxlen=_TRY_AFTER)
+
+    def vote(images: Iterable[Image], turns: Sequence[int]) -> int:
+        speaking = 0
+        for image in images:
+            scores = turn_scores(image, analyzer, turns)
+            for turn, score in scores.items():
+                votes[turn] += score if score >= _LEAST_SCORE else 0.0
+                counts[turn] += score >= _LEAST_SCORE
+            speaking += any(score >= _LEAST_SCORE for score in scores.values())
+        return speaking
+
+    looked = 0
+    rest = frames(path, every=every, threads=threads)
+    while voted < _VOTES:
+        try:
+            frame = next(rest, None)
+        except InputError:
+            if not looked:
+                raise
+            frame = None
+        if frame is None:
+            break
+        looked += 1
+        image = _shrunk(frame.image)
+        if _best_score(analyzer.analyze(image)) >= _LEAST_SCORE:
+            start = frame.time if start is None else start
+            voted += vote([image], TURNS)
+            continue
+        held.append(image)
+        empty += 1
+        if empty == limit:
+            voted += vote(held, TURNS[1:])
+            held.clear()
+            limit *= 2
+    if voted < _VOTES and held:
+        voted += vote(held, TURNS[1:])
+    best = max(TURNS, key=lambda turn: (votes[turn], -turn))
+    if best and counts[best] < min(2, looked):  # one face in one turned frame of many is mostly none
+        best = 0
+        voted = counts[0]
+    return Orientation(
+        best,
+        {turn: round(score, 3) for turn, score in votes.items()},
+        voted,
+        (start or 0.0) if best == 0 else 0.0,
+    )
+
+
+def faces_of_video(
+    path: str | os.PathLike[str],
+    analyzer: Analyzer,
+    *,
+    every: float = 0.5,
+    rotate: Rotate | Orientation = "auto",
+    per_track: int = 1,
+    size: int = 112,
+    min_worth: float = 0.0,
+    whole: bool = False,
+    gap: float = 2.0,
+    threads: int = 1,
+    say: Callable[[str], None] | None = None,
+) -> Iterator[VideoFace]:
+    """Give the best faces of a video, a track as soon as it has ended, in bounded memory.
+
+    A face belongs to a track whose last face it overlaps or resembles. Of each track the faces of most `worth` are
+    kept, and none that looks like one kept already: nearly the same embedding and nearly the same picture.
+
+    Parameters
+    ----------
+    analyzer
+        With a recognizer.
+    every
+        Seconds between the frames looked at; 0 looks at each.
+    rotate
+        Degrees clockwise to turn frames beyond what the container says; ``"auto"`` finds out, see `orientation`.
+    per_track
+        How many faces to keep of a track, at most.
+    size
+        Side of the crops.
+    min_worth
+        Faces of less `worth` are not kept.
+    whole
+        Keep the whole frames too.
+    gap
+        Seconds after which a track that was not seen again has ended.
+    threads
+        To decode with; the analyzer has its own.
+    say
+        Called with what is under way.
+
+    Raises
+    ------
+    InputError
+        As `visavis.curation.frames.frames`. Of a video that was cut off, the faces there are come first.
+    """
+    if per_track < 1 or size < 16 or not 0 <= min_worth <= 1 or not gap >= 0:
+        raise InputError(
+            "per_track is at least 1, size at least 16, min_worth from 0 to 1, gap at least 0: "
+            f"not {per_track}, {size}, {min_worth}, {gap}"
+        )
+    if isinstance(rotate, Orientation):
+        how = rotate
+    elif rotate == "auto":
+        how = orientation(path, analyzer, every=every, threads=threads)
+        if not how.found:
+            return
+    elif rotate in TURNS:
+        how = Orientation(rotate)
+    else:
+        raise InputError(f"rotate is auto, 0, 90, 180 or 270, not {rotate!r}")
+    taken = _Taken()
+    tracks: list[_Track] = []
+    number = 0
+    same = _same_person(analyzer)
+    problem: list[InputError] = []
+    source = _until_problem(frames(path, every=every, start=how.start, threads=threads), problem)
+    for frame, faces in _analyzed(source, analyzer, how.turned):
+        if say is not None:
+            say(f"{Path(path).name}: {frame.time:.0f} s, {len(taken)} faces")
+        ended = [track for track in tracks if frame.time - track.time > max(gap, 2 * every)]
+        tracks = [track for track in tracks if track not in ended]
+        for track in ended:
+            yield from taken.of(track)
+        if faces.embeddings is None or faces.landmarks is None or not len(faces):
+            continue
+        found = _candidates(frame, faces, how.turned, size, whole)
+        for face, known in zip(found, _assigned(tracks, faces, same), strict=True):
+            if known is None:
+                number += 1
+                tracks.append(known := _Track(number, face))
+            known.add(face, per_track, min_worth)
+    for track in tracks:
+        yield from taken.of(track)
+    if problem:
+        raise problem[0]
+
+
+def _best_score(faces: Faces) -> float:
+    return float(faces.scores.max()) if len(faces) else 0.0
+
+
+def _shrunk(image: Image) -> Image:
+    height, width = image.shape[:2]
+    share = _TRIED_SIDE / max(height, width)
+    return image if share >= 1 else resize(image, max(round(width * share), 1), max(round(height * share), 1))
+
+
+def _same_person(analyzer: Analyzer) -> float:
+    """Return the similarity from which faces of neighboring frames are one person's."""
+    try:
+        return operating_point(analyzer.calibration, fmr=_SAME_FMR, model=analyzer.calibrated_as).threshold
+    except CalibrationError:
+        return _UNMEASURED
+
+
+def _until_problem(source: Iterator[Frame], problem: list[InputError]) -> Iterator[Frame]:
+    """Give frames until one can't be read; what was under way is then finished before the problem is told."""
+    try:
+        yield from source
+    except InputError as error:
+        problem.append(error)
+
+
+def _analyzed(source: Iterator[Frame], analyzer: Analyzer, turn: int) -> Iterator[tuple[Frame, Faces]]:
+    waiting: deque[Frame] = deque()
+
+    def images() -> Iterator[Image]:
+        for frame in source:
+            waiting.append(replace(frame, image=turned(frame.image, turn)))
+            yield waiting[-1].image
+
+    for analysis in analyzer.stream(images(), keep_images=True):
+        frame = waiting.popleft()
+        if analysis.error is not None:
+            raise analysis.error
+        yield frame, analysis.faces
+
+
+def _candidates(frame: Frame, faces: Faces, turn: int, size: int, whole: bool) -> list[VideoFace]:
+    assert faces.landmarks is not None
+    assert faces.embeddings is not None
+    crops = align(frame.image, faces.landmarks, size=size)
+    qualities = measure(frame.image, faces.landmarks)
+    picture = _jpeg(frame.image) if whole else None
+    return [
+        VideoFace(
+            time=round(frame.time, 6),
+            frame=frame.number,
+            track=0,
+            seen=0,
+            box=faces.boxes[i],
+            landmarks=faces.landmarks[i],
+            score=float(faces.scores[i]),
+            turned=turn,
+            quality=quality,
+            worth=worth(quality, size),
+            embedding=faces.embeddings[i],
+            crop=crops[i].copy(),
+            picture=picture,
+        )
+        for i, quality in enumerate(qualities)
+    ]
+
+
+def _jpeg(image: Image) -> bytes:
+    done, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
+    if not done:
+        raise InputError(f"a frame of {image.shape[1]}x{image.shape[0]} can't be written as JPEG")
+    return encoded.tobytes()
+
+
+def _assigned(tracks: list[_Track], faces: Faces, same: float) -> list[_Track | None]:
+    """Return the track of each face: the best pair first, by overlap plus similarity; None where it begins one."""
+    found: list[_Track | None] = [None] * len(faces)
+    if not tracks or faces.embeddings is None:
+        return found
+    overlap = iou(faces.boxes, np.stack([track.box for track in tracks]))
+    similar = faces.embeddings.vectors @ np.stack([track.vector for track in tracks]).T
+    total = np.where((similar >= same) | ((overlap >= _OVERLAP) & (similar >= same / 2)), overlap + similar, -np.inf)
+    while np.isfinite(total).any():
+        i, j = np.unravel_index(int(total.argmax()), total.shape)
+        found[int(i)] = tracks[int(j)]
+        total[i] = total[:, j] = -np.inf
+    return found
+
+
+class _Track:
+    """A face followed: where and when it was last, what it looks like, its best pictures."""
+
+    def __init__(self, number: int, face: VideoFace) -> None:
+        self.number = number
+        self.seen = 0
+        self.best: list[_Look] = []
+        self._sum = np.zeros_like(face.embedding.vectors[0])
+
+    def add(self, face: VideoFace, keep: int, min_worth: float) -> None:
+        self.box, self.time = face.box, face.time
+        self.seen += 1
+        self._sum = self._sum + face.embedding.vectors[0]
+        self.vector = self._sum / max(float(np.linalg.norm(self._sum)), 1e-9)
+        if face.worth < min_worth or (len(self.best) >= keep and face.worth <= self.best[-1].face.worth):
+            return
+        look = _Look(face, _thumbnail(face.crop))
+        twins = [other for other in self.best if look.alike(other)]
+        if any(twin.face.worth >= face.worth for twin in twins):
+            return
+        others = [other for other in self.best if other not in twins]
+        self.best = sorted([*others, look], key=lambda kept: -kept.face.worth)[:keep]
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """A face with its thumbnail, gray and equalized: what tells whether two crops are one picture."""
+
+    face: VideoFace
+    thumbnail: npt.NDArray[np.float32]
+
+    def alike(self, other: _Look) -> bool:
+        similarity = float(self.face.embedding.vectors[0] @ other.face.embedding.vectors[0])
+        return similarity >= _ALIKE and float(self.thumbnail @ other.thumbnail) >= _ALIKE
+
+
+def _thumbnail(crop: Image) -> npt.NDArray[np.float32]:
+    """Return a crop's gray thumbnail ``(256,)``, of mean 0 and length 1, so that a product is a correlation."""
+    gray: Any = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(gray, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
+    small = small - small.mean()
+    return np.asarray(small / max(float(np.linalg.norm(small)), 1e-6), np.float32)
+
+
+class _Taken:
+    """What was given already, as embeddings and thumbnails alone: no crop is held."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._rows: list[npt.NDArray[np.float32]] = []  # embeddings and thumbnails, grown by doubling
+
+    def __len__(self) -> int:
+        return self._number
+
+    def of(self, track: _Track) -> Iterator[VideoFace]:
+        for look in track.best:
+            row = (look.face.embedding.vectors[0], look.thumbnail)
+            if self._holds(row):
+                continue
+            if not self._rows or self._number == len(self._rows[0]):
+                more = [np.zeros((max(self._number, 64), len(part)), np.float32) for part in row]
+                self._rows = (
+                    [np.concatenate(pair) for pair in zip(self._rows, more, strict=True)] if self._rows else more
+                )
+            for rows, part in zip(self._rows, row, strict=True):
+                rows[self._number] = part
+            self._number += 1
+            yield replace(look.face, track=track.number, seen=track.seen)
+
+    def _holds(self, row: tuple[npt.NDArray[np.float32], ...]) -> bool:
+        alike = [rows[: self._number] @ part >= _ALIKE for rows, part in zip(self._rows, row, strict=False)]
+        return bool(alike) and bool((alike[0] & alike[1]).any())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from visavis.cli.evaluate.identification import identification
 from visavis.cli.evaluate.verification import verification
 
 __all__ = ["app"]
@@ -16,5 +17,5 @@ def _root() -> None:
     """Measure error rates by the protocols of the field, of visavis' models or of any other's output."""
 
 
-for _command in (verification,):
+for _command in (identification, verification):
     app.command()(_command)

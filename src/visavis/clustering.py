@@ -1,32 +1,31 @@
 """Embeddings to people: which faces of an album show one person, when nobody's name is known.
 
-Two steps. Dense groups, faces with several others much nearer than the threshold, are joined first by DBSCAN (Ester et
+The method of choice is average linkage (Sokal and Michener, 1958): the two groups of faces that are nearest each other
+are joined while the mean similarity of their faces reaches a threshold. That mean, over all pairs of faces of two
+groups, is the product of the groups' mean vectors, so it is had exactly without a table of all pairs. DBSCAN (Ester et
 al., "A density-based algorithm for discovering clusters in large spatial databases with noise", KDD 1996), as
-scikit-learn has it, on a graph of each face's nearest neighbors. Groups and single faces are then joined by average
-linkage (Sokal and Michener, 1958): the two that are each other's nearest are joined while the mean similarity of their
-faces reaches the threshold. The mean over all pairs of faces of two groups is the product of the groups' mean vectors,
-so it is had exactly without a table of all pairs.
+scikit-learn has it, is there beside it.
 
-docs/clustering.md has what was measured, and why these.
+docs/clustering.md has what was measured, and why this one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from visavis.errors import EngineError, InputError
 
-__all__ = ["cluster", "require_library"]
+__all__ = ["Method", "cluster"]
 
+Method = Literal["average", "dbscan"]
 Labels = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float32]
 
-_NEIGHBORS = 16  # of each face that the graph of dense groups holds
-_DENSE_FACES = 3  # a face is in the middle of a dense group when so many are near, itself included
+_NEIGHBORS = 32  # of a face that DBSCAN is told of: bounds memory where thousands show one person
 _BLOCK = 2**24  # similarities computed at once: 64 MB
 _TOLERANCE = 1e-3  # as that of `visavis.types.Embeddings`
 
@@ -36,6 +35,7 @@ def cluster(
     *,
     threshold: float,
     min_faces: int = 2,
+    method: Method = "average",
     say: Callable[[str], None] | None = None,
 ) -> Labels:
     """Return which person each face shows, as numbers from 0 on, the person with the most faces first.
@@ -47,11 +47,15 @@ def cluster(
     vectors
         ``(n, d)``: unit embeddings of one model; a row of zeros (no embedding) is nobody.
     threshold
-        Mean similarity from which two groups of faces are one person, -1..1. The threshold of the recognizer's
-        calibration at an FMR of 1e-4 did best on lfw-dev: two single faces are joined where `verify` would call them
-        one.
+        For ``"average"`` the mean similarity from which two groups of faces are one person, between -1 and 1. The
+        threshold that the recognizer's calibration has at an FMR of 1e-4 did best on lfw-dev: two single faces are
+        then joined where `verify` calls them one. For ``"dbscan"`` the similarity from which two faces are neighbors;
+        there 5e-6 did best.
     min_faces
-        Groups of fewer faces are nobody.
+        Groups of fewer faces are nobody. For DBSCAN also the number of neighbors, itself included, that makes a face
+        part of the middle of a group.
+    method
+        ``"average"`` or ``"dbscan"``, which needs scikit-learn.
     say
         Called with what is under way.
 
@@ -64,7 +68,7 @@ def cluster(
     InputError
         If a vector is not finite or not of length 1, or a setting is out of range.
     EngineError
-        If scikit-learn is not installed.
+        If scikit-learn is needed and not installed.
 
     Examples
     --------
@@ -77,22 +81,16 @@ def cluster(
         raise InputError(f"the threshold is a cosine similarity between -1 and 1, not {threshold}")
     if min_faces < 1:
         raise InputError(f"a person has at least one face, not {min_faces}")
-    require_library()
-    say = say or (lambda _: None)
+    if method not in get_args(Method):
+        raise InputError(f"the method is one of {', '.join(get_args(Method))}, not {method!r}")
     there = np.flatnonzero(faces.any(axis=1))
     labels = np.full(len(faces), -1, np.intp)
     if len(there):
         known = faces if len(there) == len(faces) else faces[there]
-        labels[there] = _by_size(_joined(known, _dense(known, (1 + threshold) / 2, say), threshold, say), min_faces)
+        tell = say or (lambda _: None)
+        groups = _average(known, threshold, tell) if method == "average" else _dbscan(known, threshold, min_faces, tell)
+        labels[there] = _by_size(groups, min_faces)
     return labels
-
-
-def require_library() -> None:
-    """Raise `EngineError`, which says what to install, where scikit-learn is missing."""
-    try:
-        import sklearn.cluster  # noqa: F401
-    except ImportError:
-        raise EngineError("clustering needs scikit-learn: pip install 'visavis[evaluate]'") from None
 
 
 def _checked(vectors: npt.ArrayLike) -> Floats:
@@ -111,51 +109,52 @@ def _checked(vectors: npt.ArrayLike) -> Floats:
     return faces
 
 
-def _dense(faces: Floats, near: float, say: Callable[[str], None]) -> Labels:
-    """Return groups ``(n,)`` of faces that are densely together at the similarity ``near``; all others are alone."""
-    from sklearn.cluster import DBSCAN
+def _dbscan(faces: Floats, near: float, min_faces: int, say: Callable[[str], None]) -> Labels:
+    """Return groups ``(n,)`` by DBSCAN; faces that belong to none are alone."""
+    try:
+        from sklearn.cluster import DBSCAN
+    except ImportError:
+        raise EngineError("DBSCAN needs scikit-learn: pip install 'visavis[evaluate]'") from None
 
-    alone = np.arange(len(faces), dtype=np.intp)
-    graph = _neighbors(faces, near, say)
-    if not graph.nnz:
-        return alone
-    found: Labels = DBSCAN(eps=1 - near, min_samples=_DENSE_FACES, metric="precomputed").fit(graph).labels_
-    return np.where(found < 0, alone + found.max() + 1, found)
+    found: Labels = (
+        DBSCAN(eps=1 - near, min_samples=min_faces, metric="precomputed").fit(_neighbors(faces, near, say)).labels_
+    )
+    return np.where(found < 0, np.arange(len(faces)) + found.max() + 1, found)
 
 
 def _neighbors(faces: Floats, near: float, say: Callable[[str], None]) -> Any:
-    """Return one minus similarity as a sparse matrix of each face and its nearest, where they reach ``near``."""
-    import faiss
-    from scipy import sparse
+    """Return one minus similarity as a sparse matrix of each face and its nearest that reach ``near``."""
+    from scipy import sparse  # comes with scikit-learn
 
     n = len(faces)
-    index = faiss.IndexFlatIP(faces.shape[1])
-    index.add(faces)
     number = min(_NEIGHBORS, n)
     rows, columns, values = [], [], []
-    step = max(_BLOCK // n, 256)
+    step = max(_BLOCK // n, 1)
     for start in range(0, n, step):
-        say(f"near neighbors: {start:,} of {n:,} faces")
-        similar, nearest = index.search(faces[start : start + step], number)
-        row, place = np.nonzero((similar >= near) & (nearest != start + np.arange(len(nearest))[:, None]))
+        say(f"neighbors of {start:,} of {n:,} faces")
+        block = faces[start : start + step] @ faces.T
+        for full in np.flatnonzero((block >= near).sum(axis=1) > number):
+            block[full, np.argpartition(block[full], n - number)[: n - number]] = -2
+        row, column = np.nonzero(block >= near)
         rows.append(start + row)
-        columns.append(nearest[row, place])
+        columns.append(column)
         # What a sparse matrix holds as 0 may be lost: the same face twice is as near as can be told.
-        values.append(np.clip(1 - similar[row, place], 1e-7, 1 - near))
+        values.append(np.clip(1 - block[row, column], 1e-7, 1 - near))
     row, column, value = (np.concatenate(parts) for parts in (rows, columns, values))
     graph = sparse.coo_matrix((value, (row, column)), shape=(n, n)).tocsr()
     return graph.maximum(graph.T)
 
 
-def _joined(faces: Floats, groups: Labels, threshold: float, say: Callable[[str], None]) -> Labels:
-    """Join groups ``(n,)`` by average linkage, and return the groups that come of it.
+def _average(faces: Floats, threshold: float, say: Callable[[str], None]) -> Labels:
+    """Return groups ``(n,)`` by average linkage.
 
     All that are each other's nearest are joined at once: for average linkage the result is the same as when the two
     nearest of all are joined one after the other (Murtagh, "A survey of recent advances in hierarchical clustering
     algorithms", The Computer Journal, 1983). A group none of whose neighbors reaches the threshold is done, as the
     mean of others can't come nearer than each of them.
     """
-    numbers = np.unique(groups, return_inverse=True)[1]
+    # The same face many times over would be joined pair by pair; as one group at once.
+    numbers = np.unique(faces, axis=0, return_inverse=True)[1].reshape(-1)
     count = int(numbers.max()) + 1
     sums = np.zeros((count, faces.shape[1]))
     np.add.at(sums, numbers, faces)

@@ -156,6 +156,8 @@ def align_folder(
         job = {"root": str(root), "out": str(target), "partial": str(partial), "recipe": recipe.to_dict()}
         job["engine"] = {**asdict(options), "threads": 1}
         workers = min(workers or options.threads, max(len(todo) // 2, 1))
+        if todo:
+            Aligner(job).load()  # fetches what is missing once, before processes ask for it
         for row in _rows(job, _units(todo, recipe.face), workers):
             manifest.add(row)
             yield row, True
@@ -170,7 +172,11 @@ def _rows(job: dict[str, Any], units: Iterator[list[list[str]]], workers: int) -
             continue
         for photo in unit:  # whichever of them it was: the others are done alone
             ((_, alone),) = run_units(make, job, [[photo]], workers=0)
-            yield _row(photo[0], error=f"reading it failed: {alone}") if isinstance(alone, WorkerDied) else alone[0]
+            yield (
+                _row(photo[0], error=f"{photo[0]} can't be read: {alone}")
+                if isinstance(alone, WorkerDied)
+                else alone[0]
+            )
 
 
 def _sources(root: Path) -> list[str]:
@@ -271,6 +277,10 @@ class Aligner:
         self._analyzer = Analyzer(detector, recognizer, **settings)
         self._files = 0
 
+    def load(self) -> None:
+        """Load the models, which fetches those that are not there; a mistyped name has failed by then."""
+        self._analyzer.analyze(np.zeros((64, 64, 3), np.uint8))
+
     def __call__(self, unit: list[list[str]]) -> list[dict[str, Any]]:
         """Align photos, each a path in the folder and the path of its crops without suffix."""
         if self.recipe.face != "person":
@@ -294,7 +304,7 @@ class Aligner:
             size = (self._root / source).stat().st_size
             image = load_image(self._root / source)
         except OSError as error:
-            return _row(source, error=reason(error))
+            return _row(source, error=f"{source} can't be read: {reason(error)}")
         except VisavisError as error:
             return _row(source, error=str(error))
         if faces is None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from visavis.cli.datasets.align import align
 from visavis.cli.datasets.duplicates import duplicates
+from visavis.cli.datasets.videos import videos
 
 __all__ = ["app"]
 
@@ -16,5 +18,5 @@ def _root() -> None:
     """Make, convert and look after data sets."""
 
 
-for _command in (duplicates,):
+for _command in (duplicates, align, videos):
     app.command()(_command)

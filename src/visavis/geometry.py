@@ -13,7 +13,19 @@ import numpy.typing as npt
 from visavis.errors import InputError
 from visavis.types import FloatArray
 
-__all__ = ["Over", "area", "clip_boxes", "intersection", "iou", "nms", "nms_within", "soft_nms"]
+__all__ = [
+    "Over",
+    "area",
+    "clip_boxes",
+    "ellipse_boxes",
+    "ellipse_polygons",
+    "intersection",
+    "iou",
+    "nms",
+    "nms_within",
+    "polygon_overlap",
+    "soft_nms",
+]
 
 Over = Literal["union", "smaller"]
 """What the shared area of two boxes is divided by: that of their union, or that of the smaller box."""
@@ -287,3 +299,64 @@ def clip_boxes(boxes: FloatArray, height: int, width: int) -> FloatArray:
     limit = np.array([width, height, width, height], np.float32)
     clipped: FloatArray = np.clip(boxes, 0, limit)
     return clipped
+
+
+def ellipse_boxes(ellipses: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the upright box around each ellipse ``(n, 5)``: center x, y, two radii, angle in degrees of the first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ellipse_boxes(np.array([[10.0, 20, 8, 4, 90]])).round(6).tolist()
+    [[6.0, 12.0, 14.0, 28.0]]
+    """
+    x, y, a, b, angle = np.asarray(ellipses, np.float64).reshape(-1, 5).T
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    w, h = np.hypot(a * cos, b * sin), np.hypot(a * sin, b * cos)
+    return np.stack([x - w, y - h, x + w, y + h], axis=1)
+
+
+def ellipse_polygons(ellipses: npt.NDArray[np.float64], corners: int = 96) -> npt.NDArray[np.float64]:
+    """Return a polygon ``(corners, 2)`` of the same area for each ellipse; see `ellipse_boxes`."""
+    x, y, a, b, angle = np.asarray(ellipses, np.float64).reshape(-1, 5, 1).transpose(1, 0, 2)
+    turn = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    grow = np.sqrt((2 * np.pi / corners) / np.sin(2 * np.pi / corners))
+    u, v = a * grow * np.cos(turn), b * grow * np.sin(turn)
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    return np.stack([x + u * cos - v * sin, y + u * sin + v * cos], axis=2)
+
+
+def polygon_overlap(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+    """Return the intersection over union of two convex polygons ``(n, 2)``, whose corners run clockwise as seen.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> square = np.array([[0.0, 0], [2, 0], [2, 2], [0, 2]])
+    >>> round(polygon_overlap(square, square + 1), 4)
+    0.1429
+    """
+    shared = _polygon_area(_clipped_polygon(a, b))
+    union = _polygon_area(a) + _polygon_area(b) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def _polygon_area(points: npt.NDArray[np.float64]) -> float:
+    x, y = points[:, 0], points[:, 1]
+    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2 if len(points) > 2 else 0.0
+
+
+def _clipped_polygon(points: npt.NDArray[np.float64], window: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Cut one convex polygon by the sides of another, one after the other (Sutherland and Hodgman, 1974)."""
+    for start, end in zip(window, np.roll(window, -1, axis=0), strict=True):
+        if len(points) < 3:
+            return points[:0]
+        along = end - start
+        side = along[0] * (points[:, 1] - start[1]) - along[1] * (points[:, 0] - start[0])
+        after, next_side = np.roll(points, -1, axis=0), np.roll(side, -1)
+        crosses = (side >= 0) != (next_side >= 0)
+        share = np.divide(side, side - next_side, out=np.zeros_like(side), where=crosses)
+        cuts = points + share[:, None] * (after - points)
+        both = np.stack([points, cuts], axis=1)
+        points = both[np.stack([side >= 0, crosses], axis=1)]
+    return points

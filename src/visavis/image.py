@@ -126,6 +126,22 @@ def load_image(source: ImageSource, *, order: Order = "rgb", max_pixels: int = M
     return _decode(read_file(source, MAX_BYTES), printable_path(source), max_pixels)
 
 
+def image_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
+    """Return the width and height that `load_image` would give, from the header alone.
+
+    Raises
+    ------
+    ImageTooLarge
+        If there are over `MAX_BYTES`.
+    ImageError
+        If the file can't be read or is no image; that its pixels are whole is not checked.
+    """
+    data = source if isinstance(source, bytes) else read_file(source, MAX_BYTES)
+    picture = _open(data, "the image" if isinstance(source, bytes) else printable_path(source))
+    width, height = picture.size
+    return (height, width) if _ORIENTATIONS.get(_orientation(picture), (False, None))[0] else (width, height)
+
+
 def save_image(path: str | os.PathLike[str], image: Image, *, quality: int = 92) -> None:
     """Write an RGB image in the format of the path's suffix, all or nothing.
 

@@ -303,7 +303,7 @@ def open_set(
 def _reaching(values: Floats, thresholds: Floats) -> Floats:
     if not len(values):
         return np.full(len(thresholds), np.nan)
-    return 1 - np.searchsorted(np.sort(values), thresholds, side="left") / len(values)
+    return (len(values) - np.searchsorted(np.sort(values), thresholds)) / len(values)
 
 
 def _widened(estimate: Estimate, drawn: Floats) -> Estimate:

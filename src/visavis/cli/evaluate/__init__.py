@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from visavis.cli.evaluate.attacks import attacks
 from visavis.cli.evaluate.identification import identification
+from visavis.cli.evaluate.traits import traits
 from visavis.cli.evaluate.verification import verification
 
 __all__ = ["app"]
@@ -17,5 +19,5 @@ def _root() -> None:
     """Measure error rates by the protocols of the field, of visavis' models or of any other's output."""
 
 
-for _command in (identification, verification):
+for _command in (attacks, identification, traits, verification):
     app.command()(_command)

@@ -95,6 +95,8 @@ class PeopleFolder:
 def open_photos(where: str | os.PathLike[str]) -> PhotoSet:
     """Open photos of people: LFW's layout (zip, folder or name in ``VISAVIS_DATA``), else a folder a person.
 
+    A folder counts as LFW's only if all its photos have such names, so that none is left out.
+
     Raises
     ------
     InputError
@@ -102,8 +104,11 @@ def open_photos(where: str | os.PathLike[str]) -> PhotoSet:
     """
     path = data_path(where)
     try:
-        return Lfw.open(path)
+        lfw = Lfw.open(path)
     except InputError:
         if not path.is_dir():
             raise
-    return PeopleFolder.open(path)
+        return PeopleFolder.open(path)
+    if path.is_dir() and sum(1 for _ in find_images([path])) > len(lfw.members):
+        return PeopleFolder.open(path)
+    return lfw

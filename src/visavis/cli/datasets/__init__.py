@@ -6,6 +6,9 @@ import typer
 
 from visavis.cli.datasets.align import align
 from visavis.cli.datasets.duplicates import duplicates
+from visavis.cli.datasets.mesh import mesh
+from visavis.cli.datasets.pairs import pairs
+from visavis.cli.datasets.split import split
 from visavis.cli.datasets.videos import videos
 
 __all__ = ["app"]
@@ -18,5 +21,5 @@ def _root() -> None:
     """Make, convert and look after data sets."""
 
 
-for _command in (duplicates, align, videos):
+for _command in (duplicates, align, split, pairs, videos, mesh):
     app.command()(_command)

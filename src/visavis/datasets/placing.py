@@ -1,0 +1,88 @@
+"""Photos placed into a new folder, linked or copied: the folder is there when it is complete, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+
+from visavis.errors import InputError, StorageError
+from visavis.files import printable_path, reason
+
+__all__ = ["place_files"]
+
+Source = Path | Callable[[], bytes]
+"""A file, or what gives its bytes where it lies in an archive."""
+
+
+def place_files(
+    files: Iterable[tuple[Source, str]], out: Path, *, link: bool = True, texts: dict[str, str] | None = None
+) -> int:
+    """Place files into a folder that is new or empty; return how many bytes were copied.
+
+    Parameters
+    ----------
+    files
+        Each file, and where it goes: a path in the folder, with forward slashes.
+    out
+        The folder.
+    link
+        Whether a file may be a hard link to its source, which takes no space; where the disk can't, it is copied.
+    texts
+        Files to write beside them, by their path in the folder.
+
+    Raises
+    ------
+    InputError
+        If the folder holds something, two files go to one place or a path leaves the folder.
+    StorageError
+        If it can't be written; nothing is left of it then.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{printable_path(out)} holds something already; choose a folder that is new or empty")
+    out = out.resolve()
+    partial = out.with_name(f".{out.name}-{secrets.token_hex(4)}.part")
+    copied, taken = 0, set()
+    try:
+        partial.mkdir(parents=True)
+        for source, where in files:
+            target = partial / _inside(where)
+            if where.casefold() in taken:
+                raise InputError(f"two photos would be {printable_path(where)}; rename one")
+            taken.add(where.casefold())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copied += _put(source, target, link)
+        for where, text in (texts or {}).items():
+            (partial / _inside(where)).write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
+        with contextlib.suppress(FileNotFoundError):
+            out.rmdir()
+        partial.replace(out)
+    except OSError as error:
+        raise StorageError(f"{printable_path(out)} can't be written: {reason(error)}; nothing was left there") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return copied
+
+
+def _inside(where: str) -> PurePosixPath:
+    path = PurePosixPath(where)
+    if path.is_absolute() or ".." in path.parts or "\\" in where or "\0" in where or not path.parts:
+        raise InputError(f"{printable_path(where)} is no path inside a folder")
+    return path
+
+
+def _put(source: Source, target: Path, link: bool) -> int:
+    if not isinstance(source, Path):
+        data = source()
+        target.write_bytes(data)
+        return len(data)
+    source = source.resolve()  # a link to a link would break when the folder in between is moved
+    if link:
+        with contextlib.suppress(OSError):
+            os.link(source, target)
+            return 0
+    shutil.copyfile(source, target)
+    return target.stat().st_size

@@ -7,8 +7,9 @@ one person. It is read without running anything, see `restricted_pickle`.
 from __future__ import annotations
 
 import os
+import re
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,13 +19,16 @@ import numpy as np
 import numpy.typing as npt
 
 from visavis.datasets.containers.restricted_pickle import Array, Span, read_pickle
+from visavis.datasets.containers.samples import Bad, Sample
+from visavis.datasets.containers.staging import staged
 from visavis.datasets.lfw import Pairs
 from visavis.errors import InputError
 from visavis.files import printable_path, reason
 
-__all__ = ["BinPairs", "read_bin", "write_bin"]
+__all__ = ["BinPairs", "read_bin", "read_samples", "write_bin", "write_samples"]
 
 _FOLDS = 10
+_KEY = re.compile(r"(?:^|/)[0-9]{6,}-(mated|nonmated)-([ab])$")
 _BATCH = 1000  # photos a pickle appends at once, as Python's does
 
 
@@ -192,17 +196,27 @@ def write_bin(path: str | os.PathLike[str], images: Iterable[bytes], mated: npt.
     Raises
     ------
     InputError
-        If there are not two photos for each pair.
+        If there are not two photos for each pair, or the file is there already.
+    StorageError
+        If the disk is full or can't be written to; no file appears then.
     """
     flags = np.asarray(mated)
     if flags.ndim != 1 or flags.dtype != bool:
         raise InputError(f"whether pairs are mated must be booleans (p,), not {flags.dtype} {flags.shape}")
-    with Path(path).open("wb") as file:
-        file.writelines(_pickled(images, flags.tolist()))
+    _write(Path(path), images, flags.tolist, None)
 
 
-def _pickled(images: Iterable[bytes], mated: Sequence[bool]) -> Iterator[bytes]:
-    """Yield the pickle of ``(list of bytes, list of bool)`` in protocol 3, the lowest that has bytes."""
+def _write(path: Path, images: Iterable[bytes], mated: Callable[[], Sequence[bool]], needed: int | None) -> list[Path]:
+    with staged(path, needed) as staging, staging.path(path.name).open("wb") as file:
+        file.writelines(_pickled(images, mated))
+    return staging.placed
+
+
+def _pickled(images: Iterable[bytes], mated: Callable[[], Sequence[bool]]) -> Iterator[bytes]:
+    """Yield the pickle of ``(list of bytes, list of bool)`` in protocol 3, the lowest that has bytes.
+
+    ``mated`` is asked when all images have been written.
+    """
     yield b"\x80\x03]"
     count = 0
     for image in images:
@@ -212,7 +226,86 @@ def _pickled(images: Iterable[bytes], mated: Sequence[bool]) -> Iterator[bytes]:
             yield b"(" if count == 0 else b"e("
         yield b"B" + struct.pack("<I", len(image)) + image
         count += 1
-    if count != 2 * len(mated):
-        raise InputError(f"{count} photos for {len(mated)} pairs; there must be two for each")
+    flags = mated()
+    if count != 2 * len(flags):
+        raise InputError(f"{count} photos for {len(flags)} pairs; there must be two for each")
     yield (b"e" if count else b"") + b"]("
-    yield b"".join(b"\x88" if flag else b"\x89" for flag in mated) + b"e\x86."
+    yield b"".join(b"\x88" if flag else b"\x89" for flag in flags) + b"e\x86."
+
+
+def read_samples(path: str | os.PathLike[str], *, bad: Bad | None = None) -> Iterator[Sample]:
+    """Yield the photos of a ``.bin`` file; keys say which are a pair and whether it is mated, see `BinPairs.photos`.
+
+    Parameters
+    ----------
+    bad
+        Called for each photo that can't be read, instead of raising.
+    """
+    pairs = read_bin(path)
+    for i, key in enumerate(pairs.photos):
+        try:
+            sample = Sample(key, pairs.read(i))
+        except InputError as error:
+            if bad is None:
+                raise
+            bad(error)
+            continue
+        yield sample
+
+
+def write_samples(
+    path: str | os.PathLike[str], samples: Iterable[Sample], *, needed: int | None = None, bad: Bad | None = None
+) -> list[Path]:
+    """Write photos whose keys say which are a pair, as `read_samples` gave them; return the path.
+
+    Parameters
+    ----------
+    needed
+        About how many bytes will be written, for a disk that has not as many free.
+    bad
+        Called for each pair of which a photo is missing, instead of raising.
+
+    Raises
+    ------
+    InputError
+        If a key says no pair, or the file is there already.
+    StorageError
+        If the disk is full or can't be written to; no file appears then.
+    """
+    mated: list[bool] = []
+
+    def images() -> Iterator[bytes]:
+        for first, second, kind in _paired(samples, bad):
+            mated.append(kind)
+            yield first
+            yield second
+
+    return _write(Path(path), images(), lambda: mated, needed)
+
+
+def _paired(samples: Iterable[Sample], bad: Bad | None) -> Iterator[tuple[bytes, bytes, bool]]:
+    """Yield the two photos of each pair and whether it is mated."""
+    waiting: Sample | None = None
+    for sample in samples:
+        match = _KEY.search(sample.key)
+        if match is None:
+            raise InputError(
+                f"a .bin holds pairs, and {sample.key!r} says of none: convert from another .bin or from LFW's layout "
+                "with its pairs.txt"
+            )
+        if waiting is not None and waiting.key[:-1] == sample.key[:-1] and (waiting.key[-1], match[2]) == ("a", "b"):
+            yield waiting.image, sample.image, match[1] == "mated"
+            waiting = None
+            continue
+        alone, waiting = (waiting, sample) if match[2] == "a" else (sample, waiting)
+        if alone is not None:
+            _alone(alone, bad)
+    if waiting is not None:
+        _alone(waiting, bad)
+
+
+def _alone(sample: Sample, bad: Bad | None) -> None:
+    error = InputError(f"{sample.key!r} is one photo of a pair, and the other does not follow or precede it")
+    if bad is None:
+        raise error
+    bad(error)

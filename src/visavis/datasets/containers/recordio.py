@@ -1,0 +1,506 @@
+"""MXNet's RecordIO: ``train.rec`` with ``train.idx`` and ``train.lst``, read and written without MXNet.
+
+A record is a magic number, its length with a flag, the payload, and zeros up to a multiple of 4 bytes. A payload that
+itself holds the magic number at a multiple of 4 is split there. The payload of a photo is a header (flag, label, id,
+id2), as many more labels as the flag says, and the encoded image. Source: ``dmlc/recordio.h`` and MXNet 1.9's
+``recordio.py``.
+
+InsightFace keeps people together and puts records without an image behind the photos: one for each person, whose two
+labels are the range of their photos' keys, and record 0, whose two labels are the range of those records' keys.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import struct
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from visavis.datasets.containers.samples import (
+    MAX_IMAGE,
+    Bad,
+    Classes,
+    Sample,
+    image_suffix,
+    labels_path,
+    put_each,
+    without_suffix,
+)
+from visavis.datasets.containers.staging import staged
+from visavis.errors import InputError
+from visavis.files import printable_path, reason
+
+__all__ = ["Record", "RecordFile", "read_rec", "records", "write_rec"]
+
+_MAGIC = struct.pack("<I", 0xCED7230A)
+_FRAME = struct.Struct("<4sI")  # magic; length in the lower 29 bits, above it which part of a split record this is
+_LENGTH = 2**29 - 1
+_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
+_HEADER = struct.Struct("<IfQQ")  # flag, label, id, id2
+_MAX_LABELS = 2**16
+_EXACT = 2**24  # labels are float32, which holds whole numbers exactly up to here
+_BUFFER = 2**20
+_LINE = 4096  # bytes of a line of .idx and .lst
+
+
+@dataclass(frozen=True)
+class Record:
+    """One photo of a ``.rec`` file, or a record without photo that InsightFace keeps.
+
+    Attributes
+    ----------
+    labels
+        Mostly one: the class id.
+    id, id2
+        Whatever the writer gave; mostly the key.
+    image
+        The photo as it is encoded; empty in a record of ranges.
+    """
+
+    labels: tuple[float, ...]
+    id: int
+    id2: int
+    image: bytes
+
+    @classmethod
+    def unpack(cls, payload: bytes) -> Record:
+        """Take a payload apart.
+
+        Raises
+        ------
+        InputError
+            If it is no image record. The message completes "record 7 ... ".
+        """
+        if len(payload) < _HEADER.size:
+            raise InputError(f"has {len(payload)} bytes, too few for the header of an image")
+        flag, label, number, number2 = _HEADER.unpack_from(payload)
+        if not flag:
+            return cls((label,), number, number2, payload[_HEADER.size :])
+        end = _HEADER.size + 4 * flag
+        if flag > _MAX_LABELS or end > len(payload):
+            raise InputError(f"announces {flag} labels in {len(payload)} bytes")
+        labels = struct.unpack_from(f"<{flag}f", payload, _HEADER.size)
+        return cls(labels, number, number2, payload[end:])
+
+    def pack(self) -> bytes:
+        """Return it as a payload."""
+        if len(self.labels) == 1:
+            return _HEADER.pack(0, self.labels[0], self.id, self.id2) + self.image
+        count = len(self.labels)
+        return _HEADER.pack(count, 0.0, self.id, self.id2) + struct.pack(f"<{count}f", *self.labels) + self.image
+
+    @property
+    def ranges(self) -> bool:
+        """Whether it says where others lie instead of holding a photo."""
+        return not self.image and len(self.labels) == 2
+
+
+def _payload(take: Callable[[int], bytes]) -> bytes | None:
+    """Return the next record's payload; None at the end of the file.
+
+    ``take`` gives as many bytes as asked for; at the end, fewer. Raises `InputError` with a message that completes
+    "record 7 ... ".
+    """
+    parts: list[bytes] = []
+    length = 0
+    while True:
+        frame = take(8)
+        if not frame and not parts:
+            return None
+        if len(frame) < 8:
+            raise InputError("is cut off")
+        magic, word = _FRAME.unpack(frame)
+        if magic != _MAGIC:
+            raise InputError("does not begin with RecordIO's magic number: the file is damaged")
+        part, size = word >> 29, word & _LENGTH
+        if part not in ((_MIDDLE, _LAST) if parts else (_WHOLE, _FIRST)):
+            raise InputError("is a part of a split record out of order: the file is damaged")
+        length += size
+        if length > MAX_IMAGE:
+            raise InputError(f"announces {length} bytes; {MAX_IMAGE} are the limit")
+        padded = (size + 3) & ~3
+        data = take(padded)
+        if len(data) < padded:
+            raise InputError("is cut off")
+        data = data if padded == size else data[:size]
+        if part == _WHOLE:
+            return data
+        parts.append(data)
+        if part == _LAST:
+            return _MAGIC.join(parts)
+
+
+def records(path: str | os.PathLike[str]) -> Iterator[bytes]:
+    """Yield the payloads of a ``.rec`` file one after the other, in bounded memory.
+
+    Raises
+    ------
+    InputError
+        If the file can't be read, is cut off or damaged: after all records before that place. The message names
+        the record, counted from 0, and the byte where it begins.
+    """
+    for _, payload in _numbered(Path(path)):
+        yield payload
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield each record's first byte and payload."""
+    try:
+        with path.open("rb", buffering=_BUFFER) as file:
+            number = start = 0
+            while True:
+                try:
+                    payload = _payload(file.read)
+                except InputError as error:
+                    raise _wrong(path, number, start, error) from None
+                if payload is None:
+                    return
+                yield start, payload
+                number, start = number + 1, file.tell()
+    except OSError as error:
+        raise InputError(f"{printable_path(path)} can't be read: {reason(error)}") from None
+
+
+def _wrong(path: Path, number: int, start: int, error: InputError) -> InputError:
+    return InputError(f"record {number} of {printable_path(path)}, at byte {start}, {error}")
+
+
+class RecordFile:
+    """Random access to a ``.rec`` file by the keys of its ``.idx`` file.
+
+    It may be shared by threads and by processes made with fork.
+
+    Parameters
+    ----------
+    path
+        The ``.rec`` file.
+    index
+        The ``.idx`` file; by default the one beside it.
+
+    Raises
+    ------
+    InputError
+        If one can't be read, or the index is malformed.
+
+    Examples
+    --------
+    >>> with RecordFile("train.rec") as file:          # doctest: +SKIP
+    ...     record = file.record(file.photos[0])
+    """
+
+    def __init__(self, path: str | os.PathLike[str], index: str | os.PathLike[str] | None = None) -> None:
+        self.path = Path(path)
+        self.keys, self._offsets = _index(self.path.with_suffix(".idx") if index is None else Path(index))
+        self._where = dict(zip(self.keys.tolist(), self._offsets.tolist(), strict=True))
+        try:
+            with self.path.open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:  # ValueError: the file is empty
+            raise InputError(f"{printable_path(self.path)} can't be read: {reason(error)}") from None
+
+    def __enter__(self) -> RecordFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._map.close()
+
+    def read(self, key: int) -> bytes:
+        """Return the payload of a record.
+
+        Raises
+        ------
+        InputError
+            If there is no such key, or the index leads to no record.
+        """
+        start = self._where.get(key)
+        if start is None:
+            raise InputError(f"{printable_path(self.path)} has no record {key} in its index")
+        if not 0 <= start < len(self._map):
+            raise InputError(
+                f"the index of {printable_path(self.path)} says that record {key} lies at byte {start}; "
+                f"the file has {len(self._map)}"
+            )
+        at = start
+
+        def take(length: int) -> bytes:
+            nonlocal at
+            data = self._map[at : at + length]
+            at += length
+            return data
+
+        try:
+            payload = _payload(take)
+        except InputError as error:
+            raise _wrong(self.path, key, start, error) from None
+        return payload or b""
+
+    def record(self, key: int) -> Record:
+        """Return a record taken apart; see `read`."""
+        payload = self.read(key)
+        try:
+            return Record.unpack(payload)
+        except InputError as error:
+            raise _wrong(self.path, key, self._where[key], error) from None
+
+    @property
+    def photos(self) -> npt.NDArray[np.int64]:
+        """Keys of the records that hold photos: without those of ranges, where InsightFace's record 0 says which."""
+        if 0 in self._where and (first := self.record(0)).ranges:
+            return self.keys[(self.keys > 0) & (self.keys < int(first.labels[0]))]
+        return self.keys
+
+    @property
+    def people(self) -> dict[int, range]:
+        """The keys of each class's photos, where the file has InsightFace's records of ranges; else nothing."""
+        if 0 not in self._where or not (first := self.record(0)).ranges:
+            return {}
+        found = {}
+        for key in range(*map(int, first.labels)):
+            start, end = map(int, self.record(key).labels)
+            found[int(self.record(start).labels[0])] = range(start, end)
+        return found
+
+
+def _index(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the keys and offsets of an ``.idx`` file, of which each line has one of both."""
+    keys, offsets = array("q"), array("q")
+    for number, line in _lines(path):
+        try:
+            key, offset = line.split()
+            keys.append(int(key))
+            offsets.append(int(offset))
+        except (ValueError, OverflowError):
+            raise InputError(f"line {number} of {printable_path(path)} is no key and offset: {line[:40]!r}") from None
+    return np.array(keys, np.int64), np.array(offsets, np.int64)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(_LINE + 1):
+                number += 1
+                if len(line) > _LINE:
+                    raise InputError(f"line {number} of {printable_path(path)} has more than {_LINE} bytes")
+                yield number, line.decode("utf-8", "replace").rstrip("\r\n")
+    except OSError as error:
+        raise InputError(f"{printable_path(path)} can't be read: {reason(error)}") from None
+
+
+def read_rec(path: str | os.PathLike[str], *, bad: Bad | None = None) -> Iterator[Sample]:
+    """Yield the photos of a ``.rec`` file in the order they lie in, in bounded memory; its index isn't needed.
+
+    Keys come from the ``.lst`` file beside it where that goes with the records, else they are the ids. Labels come
+    from ``NAME.labels.txt``, else they are the class ids. A photo that has several labels keeps them all as
+    ``metadata["labels"]``, the first of which is its class. Records of ranges are left out.
+
+    Parameters
+    ----------
+    bad
+        Called for each record that holds no photo, instead of raising.
+
+    Raises
+    ------
+    InputError
+        As `records`.
+    """
+    path = Path(path)
+    classes = Classes.load(labels_path(path))
+    listed = _Listing(path.with_suffix(".lst"))
+    for number, (start, payload) in enumerate(_numbered(path)):
+        try:
+            record = Record.unpack(payload)
+            if record.ranges:
+                continue
+            if not record.image:
+                raise InputError("holds no image")
+            sample = _sample(record, listed.key(record.id, number), classes)
+        except InputError as error:
+            wrong = _wrong(path, number, start, error)
+            if bad is None:
+                raise wrong from None
+            bad(wrong)
+            continue
+        yield sample
+
+
+def _sample(record: Record, key: str, classes: Classes) -> Sample:
+    label = record.labels[0] if record.labels else -1.0
+    if not label < _EXACT:
+        raise InputError(f"has the label {label}, which is no class id")
+    whole = float(label).is_integer()
+    several = len(record.labels) != 1 or not whole
+    metadata = {"labels": [float(value) for value in record.labels]} if several else {}
+    return Sample(key, record.image, classes.name(int(label)) if whole else None, metadata)
+
+
+class _Listing:
+    """The keys of records, from a ``.lst`` file (index, labels, path) that lists them in their order."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = _lines(path) if path.is_file() else iter(())
+
+    def key(self, number: int, position: int) -> str:
+        """Return the key of the record with this id, asked for in order; the id where the list has another."""
+        words = next(self._lines, (0, ""))[1].split("\t")
+        if len(words) >= 3 and words[0].strip() == str(number):
+            key = without_suffix(words[-1].strip().replace("\\", "/"))
+            try:
+                return Sample(key, b"").key
+            except InputError:  # an absolute path of another machine
+                return f"{number:08d}"
+        self._lines = iter(())  # of another kind, or of other records: no line can be trusted
+        return f"{number or position:08d}"
+
+
+def write_rec(
+    path: str | os.PathLike[str],
+    samples: Iterable[Sample],
+    *,
+    classes: Classes | None = None,
+    needed: int | None = None,
+    bad: Bad | None = None,
+) -> list[Path]:
+    """Write ``.rec``, ``.idx``, ``.lst`` and, where labels have names, ``NAME.labels.txt``; return their paths.
+
+    Photos get the keys 1, 2, ... Where the photos of each class come one after the other, InsightFace's records of
+    ranges are added, so that its training reads the file as its own.
+
+    Parameters
+    ----------
+    classes
+        Class ids of labels; by default 0, 1, ... as labels come.
+    needed
+        About how many bytes will be written, for a disk that has not as many free.
+    bad
+        Called for each sample that can't be written, instead of raising.
+
+    Raises
+    ------
+    InputError
+        If it is there already.
+    StorageError
+        If the disk is full or can't be written to; no file appears then.
+    """
+    path = Path(path)
+    classes = Classes() if classes is None else classes
+    with staged(path, needed) as staging:
+        rec, idx, lst = (staging.path(path.with_suffix(suffix).name) for suffix in (path.suffix, ".idx", ".lst"))
+        labels = labels_path(path).name
+        with rec.open("wb", buffering=_BUFFER) as out, idx.open("wb") as index, lst.open("wb") as listing:
+            writer = _Writer(out, index)
+            groups = _Groups()
+
+            def put(sample: Sample) -> None:
+                number = groups.end
+                values = _labels(sample, classes)
+                writer.write(number, Record(values, number, 0, sample.image))
+                groups.add(-1 if sample.label is None else int(values[0]))
+                shown = "\t".join(repr(value).removesuffix(".0") for value in values)
+                name = f"{sample.key}{image_suffix(sample.image) or '.jpg'}"
+                listing.write(f"{number}\t{shown}\t{name}\n".encode())
+
+            put_each(samples, put, bad)
+            if (starts := groups.starts()) is not None:
+                ranges = list(zip(starts, [*starts[1:], groups.end], strict=True))
+                after = groups.end
+                writer.write(0, Record((after, after + len(ranges)), 0, 0, b""))
+                for number, (start, end) in enumerate(ranges, after):
+                    writer.write(number, Record((start, end), number, 0, b""))
+        if classes.names and not classes.numbered:
+            classes.save(staging.path(labels))
+    return staging.placed
+
+
+def _labels(sample: Sample, classes: Classes) -> tuple[float, ...]:
+    number = -1 if sample.label is None else classes.id(sample.label)
+    if number >= _EXACT:
+        raise InputError(f"class {number} of {sample.key!r} is above {_EXACT}, the highest that RecordIO holds exactly")
+    several = sample.metadata.get("labels")
+    if not (isinstance(several, (list, tuple)) and 0 < len(several) <= _MAX_LABELS):
+        return (float(number),)
+    if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in several):
+        return (float(number),)
+    rest = tuple(float(value) for value in several)
+    return rest if sample.label is None else (float(number), *rest[1:])
+
+
+class _Writer:
+    """A ``.rec`` file being written with its index."""
+
+    def __init__(self, out: BinaryIO, index: BinaryIO) -> None:
+        self._out = out
+        self._index = index
+        self._at = 0
+
+    def write(self, key: int, record: Record) -> None:
+        payload = record.pack()
+        if len(payload) > MAX_IMAGE:
+            raise InputError(f"a photo of {len(record.image)} bytes is too large: {MAX_IMAGE} are the limit")
+        self._index.write(b"%d\t%d\n" % (key, self._at))
+        parts = _split(payload)
+        last = len(parts) - 1
+        for i, part in enumerate(parts):
+            kind = _WHOLE if not last else _FIRST if not i else _LAST if i == last else _MIDDLE
+            padding = -len(part) % 4
+            self._out.write(_FRAME.pack(_MAGIC, kind << 29 | len(part)))
+            self._out.write(part)
+            self._out.write(b"\0" * padding)
+            self._at += _FRAME.size + len(part) + padding
+
+
+def _split(payload: bytes) -> list[bytes]:
+    """Cut a payload wherever the magic number stands at a multiple of 4, and take it out."""
+    parts = []
+    start = 0
+    at = payload.find(_MAGIC)
+    while at >= 0:
+        if at % 4:
+            at = payload.find(_MAGIC, at + 1)
+        else:
+            parts.append(payload[start:at])
+            start = at + 4
+            at = payload.find(_MAGIC, start)
+    parts.append(payload[start:])
+    return parts
+
+
+class _Groups:
+    """Whether the photos of each class come one after the other, and where each begins."""
+
+    def __init__(self) -> None:
+        self._starts: dict[int, int] = {}
+        self._last: int | None = None
+        self._together = True
+        self.end = 1
+
+    def add(self, label: int) -> None:
+        number, self.end = self.end, self.end + 1
+        if label != self._last:
+            self._together &= label not in self._starts and label >= 0
+            if self._together:
+                self._starts[label] = number
+            self._last = label
+
+    def starts(self) -> list[int] | None:
+        """Return each class's first key; None where ranges can't say which photos are whose."""
+        fits = self.end + len(self._starts) < _EXACT
+        return list(self._starts.values()) if self._together and self._starts and fits else None

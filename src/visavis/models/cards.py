@@ -35,6 +35,7 @@ __all__ = [
     "Task",
     "added_cards",
     "builtin_cards",
+    "parse_calibration",
     "parse_card",
     "parse_cards",
     "triple",
@@ -63,6 +64,10 @@ class Calibration:
         Float64 ``(m,)``: thresholds, strictly rising, and their false match rates, strictly falling.
     fmr_low, fmr_high
         95 % confidence interval of each rate (bootstrap over subjects), or None.
+    people
+        How many people the photos show; 0 where it is not told.
+    measured
+        When a user measured it on their own data, as ``2026-11-22 06:10 UTC``; "" of a table that ships with visavis.
     """
 
     model: str
@@ -74,13 +79,16 @@ class Calibration:
     fmr_low: npt.NDArray[np.float64] | None = None
     fmr_high: npt.NDArray[np.float64] | None = None
     note: str = ""
+    people: int = 0
+    measured: str = ""
 
     def __post_init__(self) -> None:
         s = np.asarray(self.similarities, np.float64)
         r = np.asarray(self.fmr, np.float64)
         if s.ndim != 1 or s.shape != r.shape or len(s) < 2:
             raise InputError(f"a calibration needs at least two points, not shapes {s.shape} and {r.shape}")
-        if (np.diff(s) <= 0).any() or (np.diff(r) >= 0).any() or r[-1] <= 0 or r[0] > 1:
+        rising = bool((np.diff(s) > 0).all() and (np.diff(r) < 0).all())  # neither of which NaN is
+        if not rising or not np.isfinite(s).all() or r[-1] <= 0 or r[0] > 1:
             raise InputError("a calibration needs rising similarities with falling rates in (0, 1]")
         object.__setattr__(self, "similarities", s)
         object.__setattr__(self, "fmr", r)
@@ -95,6 +103,8 @@ class Calibration:
             "nonmated_pairs": self.nonmated_pairs,
             "points": points.tolist(),
             "note": self.note,
+            **({"people": self.people} if self.people else {}),
+            **({"measured": self.measured} if self.measured else {}),
         }
 
 
@@ -237,7 +247,8 @@ class ModelCard:
         return plain
 
 
-def _calibration(model: str, row: Mapping[str, Any]) -> Calibration:
+def parse_calibration(model: str, row: Mapping[str, Any]) -> Calibration:
+    """Build a calibration from its TOML table; a missing or odd field raises what the parts raise."""
     points = np.asarray(row["points"], np.float64)  # similarity, fmr, low, high
     return Calibration(
         model=model,
@@ -249,6 +260,8 @@ def _calibration(model: str, row: Mapping[str, Any]) -> Calibration:
         fmr_low=points[:, 2] if points.shape[1] > 2 else None,
         fmr_high=points[:, 3] if points.shape[1] > 3 else None,
         note=row.get("note", ""),
+        people=row.get("people", 0),
+        measured=row.get("measured", ""),
     )
 
 
@@ -293,7 +306,7 @@ def parse_card(card_id: str, row: Mapping[str, Any], *, user_added: bool = False
             dimension=row.get("dimension"),
             homepage=row.get("homepage", ""),
             figures=dict(row.get("figures", {})),
-            calibrations={name: _calibration(name, c) for name, c in row.get("calibration", {}).items()},
+            calibrations={name: parse_calibration(name, c) for name, c in row.get("calibration", {}).items()},
             user_added=user_added,
             # A file that someone handed on names no code of ours, and nothing else to load.
             **({} if user_added else _how_it_runs(row)),

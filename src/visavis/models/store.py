@@ -5,6 +5,7 @@ Layout below ``home``::
     models/<id>/<file>          the ready file (converted where the card says so)
     models/<id>/record.json     its hash, and what it was made from
     models/<id>/card.toml       only for models a user added
+    calibrations/<id>.toml      error rates that a user measured (see `visavis.models.calibrations`)
     licenses/<id>               a license the user accepted
     locks/                      one lock a package, so that processes starting together fetch once
     work/                       downloads under way; what a killed process left goes at the next fetch
@@ -17,7 +18,8 @@ import contextlib
 import difflib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +31,13 @@ from visavis.errors import (
     StorageError,
     UnknownModel,
     VisavisError,
+)
+from visavis.models.calibrations import (
+    CalibrationFileWarning,
+    add_calibration,
+    calibrated,
+    drop_calibrations,
+    read_calibrations,
 )
 from visavis.models.cards import Calibration, ModelCard, Task, added_cards, builtin_cards
 from visavis.models.durable import locked, work_folder, write_whole
@@ -67,11 +76,19 @@ class Store:
 
     def cards(self) -> dict[str, ModelCard]:
         """Return every card by id: those that ship with visavis, then the user's own that can be read."""
-        return {**builtin_cards(), **added_cards(self.home / "models")[0]}
+        cards = {**builtin_cards(), **added_cards(self.home / "models")[0]}
+        measured = {file.stem for file in (self.home / "calibrations").glob("*.toml")}
+        return {name: self._calibrated(card) if name in measured else card for name, card in cards.items()}
 
     def problems(self) -> list[str]:
-        """Return one line for each added model whose card can't be read."""
-        return added_cards(self.home / "models")[1]
+        """Return one line for each added model whose card can't be read, and for each damaged calibration."""
+        problems = added_cards(self.home / "models")[1]
+        for file in sorted((self.home / "calibrations").glob("*.toml")):
+            try:
+                read_calibrations(file)
+            except InputError as error:
+                problems.append(str(error))
+        return problems
 
     def card(self, name: str) -> ModelCard:
         """Return the card of a model.
@@ -83,9 +100,9 @@ class Store:
         """
         cards = builtin_cards()
         if name not in cards:
-            cards = self.cards()
+            cards = {**cards, **added_cards(self.home / "models")[0]}
         if name in cards:
-            return cards[name]
+            return self._calibrated(cards[name])
         raise UnknownModel(f"no model {name!r}; {_nearest(name, cards)}visavis models ls names all")
 
     def card_for(self, name: str, task: Task, noun: str) -> ModelCard:
@@ -313,8 +330,58 @@ class Store:
             with self._locked(card):
                 if self._folder(name).exists():
                     shutil.rmtree(self._folder(name))
+                if card.user_added:
+                    self._calibrations(name).unlink(missing_ok=True)
         except OSError as error:
             raise storage_error(error, self.home) from None
+
+    def calibrations(self, name: str) -> tuple[Calibration, ...]:
+        """Return the error rates that the user measured of a recognizer, oldest first; `InputError` if damaged."""
+        self.card_for(name, "recognition", "recognizer")
+        return tuple(table for _, table in read_calibrations(self._calibrations(name)))
+
+    def calibrate(self, name: str, table: Calibration) -> None:
+        """Keep error rates measured of a recognizer: from now on they count, before those that ship with visavis.
+
+        A table of the same variant and data is replaced.
+
+        Raises
+        ------
+        UnknownModel
+            If there is no such recognizer.
+        InputError
+            If the table is of another, or the file that holds the others is damaged.
+        StorageError
+            If the store can't be written; what was there stays.
+        """
+        card = self.card_for(name, "recognition", "recognizer")
+        with self._changing(name) as path:
+            add_calibration(path, card, table)
+
+    def forget_calibrations(self, name: str, data: str | None = None) -> int:
+        """Drop the error rates that the user measured of a recognizer, all or those on ``data``; return how many."""
+        with self._changing(name) as path:
+            return drop_calibrations(path, data)
+
+    @contextlib.contextmanager
+    def _changing(self, name: str) -> Iterator[Path]:
+        """Give the file of a recognizer's calibrations, held against other processes."""
+        try:
+            with locked(self.home / "locks" / f"calibrations-{name}.lock"):
+                yield self._calibrations(name)
+        except OSError as error:
+            raise storage_error(error, self.home) from None
+
+    def _calibrations(self, name: str) -> Path:
+        return self.home / "calibrations" / f"{name}.toml"
+
+    def _calibrated(self, card: ModelCard) -> ModelCard:
+        """Return a card with what the user measured; where that can't be read, as it ships, with a warning."""
+        try:
+            return calibrated(card, read_calibrations(self._calibrations(card.id)))
+        except InputError as error:
+            warnings.warn(f"{error}; until then its own table counts", CalibrationFileWarning, stacklevel=3)
+            return card
 
     def accept_license(self, name: str) -> None:
         """Record that the user accepts a license that forbids commercial use, and those of the model's parts."""

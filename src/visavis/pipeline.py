@@ -125,6 +125,11 @@ class Analyzer:
         return f"{self._recognizer}+flip" if self._flip else self._recognizer
 
     @property
+    def recognizes(self) -> bool:
+        """Whether it makes embeddings."""
+        return self._recognizer is not None
+
+    @property
     def calibration(self) -> Calibration | None:
         """Measured error rates of its embeddings, or None where there are none.
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterable
+from functools import partial as bound
 from pathlib import Path, PurePosixPath
 
-from visavis.errors import InputError, StorageError
-from visavis.files import printable_path, reason
+from visavis.datasets.containers.staging import staged
+from visavis.datasets.lfw import Lfw
+from visavis.datasets.photos import PeopleFolder, PhotoSet
+from visavis.errors import InputError
+from visavis.files import printable_path
 
-__all__ = ["place_files"]
+__all__ = ["Source", "photo_files", "place_files"]
 
 Source = Path | Callable[[], bytes]
 """A file, or what gives its bytes where it lies in an archive."""
@@ -41,29 +44,21 @@ def place_files(
     StorageError
         If it can't be written; nothing is left of it then.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{printable_path(out)} holds something already; choose a folder that is new or empty")
-    out = out.resolve()
-    partial = out.with_name(f".{out.name}-{secrets.token_hex(4)}.part")
-    copied, taken = 0, set()
-    try:
-        partial.mkdir(parents=True)
+    out = Path(out).expanduser().resolve()
+    copied = 0
+    taken: set[str] = set()
+    with staged(out) as staging:
+        folder = staging.path(out.name)
+        folder.mkdir()
         for source, where in files:
-            target = partial / _inside(where)
+            target = folder / _inside(where)
             if where.casefold() in taken:
                 raise InputError(f"two photos would be {printable_path(where)}; rename one")
             taken.add(where.casefold())
             target.parent.mkdir(parents=True, exist_ok=True)
             copied += _put(source, target, link)
         for where, text in (texts or {}).items():
-            (partial / _inside(where)).write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
-        with contextlib.suppress(FileNotFoundError):
-            out.rmdir()
-        partial.replace(out)
-    except OSError as error:
-        raise StorageError(f"{printable_path(out)} can't be written: {reason(error)}; nothing was left there") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            (folder / _inside(where)).write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
     return copied
 
 
@@ -86,3 +81,15 @@ def _put(source: Source, target: Path, link: bool) -> int:
             return 0
     shutil.copyfile(source, target)
     return target.stat().st_size
+
+
+def photo_files(photos: PhotoSet) -> list[tuple[Source, str]]:
+    """Return each photo's file, or what reads it out of an archive, and its path below the folder of its person."""
+    if isinstance(photos, PeopleFolder):
+        return [(photos.path / member, member) for member in photos.members]
+    if not isinstance(photos, Lfw):
+        raise InputError("only photos in a folder or zip can be placed")
+    where = [f"{p}/{PurePosixPath(m).name}" for p, m in zip(photos.people, photos.members, strict=True)]
+    if photos.archive is None:
+        return [(photos.path / member, name) for member, name in zip(photos.members, where, strict=True)]
+    return [(bound(photos.read, i), name) for i, name in enumerate(where)]

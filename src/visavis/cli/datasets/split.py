@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from visavis.datasets.photos import PhotoSet
     from visavis.datasets.placing import Source
 
-__all__ = ["photo_files", "split"]
+__all__ = ["split"]
 
 
 def split(
@@ -54,7 +53,7 @@ def split(
       visavis datasets split crops/ --out split/ --at-least 5 --at-most 50 --seed 7
     """
     from visavis.datasets.photos import open_photos
-    from visavis.datasets.placing import place_files
+    from visavis.datasets.placing import photo_files, place_files
     from visavis.datasets.splits import same_files, same_people, split_people
 
     shares = _shares(parts)
@@ -105,21 +104,6 @@ def _shares(text: str) -> dict[str, float]:
             raise InputError(f"--parts are NAME=SHARE with commas between, as train=0.8,test=0.2, not {text!r}")
         shares[name] = value
     return shares
-
-
-def photo_files(photos: PhotoSet) -> list[tuple[Source, str]]:
-    """Return each photo's file, or what reads it out of an archive, and its path below the folder of its person."""
-    from visavis.datasets.lfw import Lfw
-    from visavis.datasets.photos import PeopleFolder
-
-    if isinstance(photos, PeopleFolder):
-        return [(photos.path / member, member) for member in photos.members]
-    if not isinstance(photos, Lfw):
-        raise InputError("only photos in a folder or zip can be placed")
-    where = [f"{p}/{PurePosixPath(m).name}" for p, m in zip(photos.people, photos.members, strict=True)]
-    if photos.archive is None:
-        return [(photos.path / member, name) for member, name in zip(photos.members, where, strict=True)]
-    return [(partial(photos.read, i), name) for i, name in enumerate(where)]
 
 
 def _same_faces(photos: PhotoSet, fmr: float) -> list[tuple[str, str]]:

@@ -12,7 +12,16 @@ import numpy.typing as npt
 
 from visavis.errors import EngineError, InputError
 
-__all__ = ["Estimate", "bootstrap_interval", "exact_binomial", "least_measurable", "subject_draws", "wilson"]
+__all__ = [
+    "Estimate",
+    "bootstrap_interval",
+    "bootstrap_share",
+    "exact_binomial",
+    "exact_share",
+    "least_measurable",
+    "subject_draws",
+    "wilson",
+]
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,12 @@ def exact_binomial(successes: int, trials: int, level: float = 0.95) -> tuple[fl
     return low, high
 
 
+def exact_share(successes: int, trials: int, level: float = 0.95) -> Estimate:
+    """Return a share of independent trials with its exact interval; see `exact_binomial`."""
+    low, high = exact_binomial(successes, trials, level)
+    return Estimate(successes / trials, low, high, level)
+
+
 def least_measurable(trials: int) -> float:
     """Return the smallest error rate that so many independent trials can show: the rule of three.
 
@@ -123,6 +138,16 @@ def bootstrap_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[floa
     tail = 50 * (1 - level)
     low, high = np.percentile(measured, [tail, 100 - tail])
     return float(low), float(high)
+
+
+def bootstrap_share(successes: int, trials: int, drawn: npt.ArrayLike, level: float = 0.95) -> Estimate:
+    """Return a share with the interval of what was ``drawn``, but never narrower than independent trials have.
+
+    No draw can show what no trial does: where all succeed, every draw does.
+    """
+    least, most = wilson(successes, trials, level)
+    low, high = bootstrap_interval(drawn, level)
+    return Estimate(successes / trials, min(low, least), max(high, most), level)
 
 
 def _check(successes: int, trials: int, level: float) -> None:

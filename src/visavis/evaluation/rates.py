@@ -17,10 +17,11 @@ import numpy.typing as npt
 from visavis.errors import InputError
 from visavis.evaluation.bootstrap import WeighedPairs, pair_weights
 from visavis.evaluation.curves import ErrorCurve
-from visavis.evaluation.intervals import Estimate, bootstrap_interval, exact_binomial, least_measurable, wilson
+from visavis.evaluation.intervals import Estimate, bootstrap_interval, bootstrap_share, exact_share, least_measurable
 from visavis.evaluation.verification import ten_fold
 
 __all__ = [
+    "CONSTANT",
     "FARS",
     "FoldAccuracy",
     "RateAt",
@@ -34,6 +35,9 @@ __all__ = [
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """False accept rates that tables of verification print."""
+
+CONSTANT = "all similarities are the same: they tell nothing apart"
+"""A warning."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.integer[Any]]
@@ -267,11 +271,7 @@ def evaluate_scores(
     draws = [pairs.measure(weights) for weights in pair_weights(m, people, repeats, seed)]
 
     def estimate(right: int, of: int, drawn: Sequence[float]) -> Estimate:
-        if people is None:
-            return Estimate(right / of, *exact_binomial(right, of, level), level)
-        # No draw can show what no pair does, as when all are accepted: never narrower than if pairs were independent.
-        (low, high), (least, most) = bootstrap_interval(drawn, level), wilson(right, of, level)
-        return Estimate(right / of, min(low, least), max(high, most), level)
+        return exact_share(right, of, level) if people is None else bootstrap_share(right, of, drawn, level)
 
     rates = []
     for far in asked:
@@ -310,7 +310,7 @@ def evaluate_scores(
 def _warnings(scores: Scores) -> tuple[str, ...]:
     said = []
     if scores.similarities.min() == scores.similarities.max():
-        said.append("all similarities are the same: they tell nothing apart")
+        said.append(CONSTANT)
     if scores.subjects is None:
         said.append("subjects are not known: intervals take pairs as independent, and are too narrow if people recur")
     return tuple(said)
@@ -355,13 +355,11 @@ def train_test(train: Scores, test: Scores, *, level: float = 0.95, repeats: int
     decided = (test.similarities >= threshold) == test.mated
     hits = int(decided.sum())
     if test.independent:
-        low, high = exact_binomial(hits, len(test), level)
+        share = exact_share(hits, len(test), level)
     else:
         weights = pair_weights(test.mated, test.subjects, repeats, seed)
-        least, most = wilson(hits, len(test), level)
-        low, high = bootstrap_interval([np.average(decided, weights=w) for w in weights if w.any()], level)
-        low, high = min(low, least), max(high, most)
-    return TrainTest(threshold, float(right[at] / len(train)), Estimate(hits / len(test), low, high, level))
+        share = bootstrap_share(hits, len(test), [np.average(decided, weights=w) for w in weights if w.any()], level)
+    return TrainTest(threshold, float(right[at] / len(train)), share)
 
 
 class VerificationMetric:

@@ -7,22 +7,18 @@ not be compared, for want of a face, is given the similarity -1: it counts, and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from visavis.errors import InputError
-from visavis.evaluation.intervals import Estimate, bootstrap_interval, subject_draws, wilson
+from visavis.evaluation.intervals import Estimate, wilson
 
 __all__ = [
-    "NonMated",
     "accuracy",
-    "nonmated_pairs",
     "pair_similarities",
     "tar_at_far",
-    "tar_estimate",
     "ten_fold",
     "threshold_at_far",
 ]
@@ -30,8 +26,6 @@ __all__ = [
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.integer[Any]]
 Mask = npt.NDArray[np.bool_]
-
-_BLOCK = 512  # rows of similarities computed at once: 512 x 100,000 float32 are 200 MB
 
 
 def ten_fold(similarities: npt.ArrayLike, mated: npt.ArrayLike, folds: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -144,78 +138,6 @@ def tar_at_far(mated: npt.ArrayLike, nonmated: npt.ArrayLike, far: float) -> tup
     return float((yes >= threshold).mean()), threshold
 
 
-@dataclass(frozen=True, eq=False)
-class NonMated:
-    """The most similar non-mated pairs among photos, which are those that decide thresholds.
-
-    Attributes
-    ----------
-    similarities
-        Float32 ``(k,)``, falling.
-    subjects
-        ``(k, 2)``: numbers of the two people of each pair.
-    total
-        How many non-mated pairs there are in all.
-    photos
-        ``(s,)``: how many photos each subject has.
-    """
-
-    similarities: npt.NDArray[np.float32]
-    subjects: npt.NDArray[np.intp]
-    total: int
-    photos: npt.NDArray[np.intp]
-
-
-def nonmated_pairs(
-    vectors: npt.NDArray[np.float32], subjects: npt.ArrayLike, *, found: Mask | None = None, share: float = 0.02
-) -> NonMated:
-    """Compare every photo with every photo of other people, and keep the share that is most alike.
-
-    Memory is bounded by the share kept, not by the number of pairs.
-
-    Parameters
-    ----------
-    vectors
-        Unit embeddings ``(n, d)`` of n photos.
-    subjects
-        ``(n,)``: numbers, from 0 on, of the people.
-    found
-        ``(n,)``: whether the photo has an embedding; one without is rejected (-1) by all, and counts.
-    share
-        Part of the pairs to keep: several times the FAR that is looked for.
-    """
-    person = np.asarray(subjects, np.intp)
-    n = len(vectors)
-    if vectors.ndim != 2 or person.shape != (n,) or (found is not None and found.shape != (n,)):
-        raise InputError(f"vectors (n, d) need n subjects, not shapes {vectors.shape} and {person.shape}")
-    photos = np.bincount(person)
-    total = _others(photos)
-    keep = max(min(int(share * total) + 1, total), 1)
-    there = np.arange(n) if found is None else np.flatnonzero(found)
-    vectors, owner = vectors[there], person[there]
-    kept: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.intp]]] = []
-    held, floor = 0, -2.0
-    for start in range(0, len(there), _BLOCK):
-        block = vectors[start : start + _BLOCK] @ vectors[start:].T
-        i, j = np.nonzero(block >= floor)
-        later = (j > i) & (owner[start + i] != owner[start + j])
-        i, j = i[later], j[later]
-        kept.append((block[i, j], np.stack([owner[start + i], owner[start + j]], axis=1)))
-        held += len(i)
-        if held > 2 * keep or start + _BLOCK >= len(there):
-            values, people = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-            if len(values) > keep:
-                best = np.argpartition(-values, keep - 1)[:keep]
-                values, people = values[best], people[best]
-                floor = float(values.min())
-            kept, held = [(values, people)], len(values)
-    if not kept:
-        return NonMated(np.empty(0, np.float32), np.empty((0, 2), np.intp), total, photos)
-    values, people = kept[0]
-    order = np.argsort(-values, kind="stable")
-    return NonMated(values[order], people[order], total, photos)
-
-
 def pair_similarities(vectors: npt.NDArray[np.float32], pairs: Ints, found: Mask | None = None) -> Floats:
     """Return the similarity of pairs ``(p, 2)`` of rows; -1 where one of the two has no embedding."""
     first, second = pairs[:, 0], pairs[:, 1]
@@ -223,59 +145,6 @@ def pair_similarities(vectors: npt.NDArray[np.float32], pairs: Ints, found: Mask
     if found is not None:
         similarities[~(found[first] & found[second])] = -1
     return np.asarray(similarities)
-
-
-def tar_estimate(
-    mated: npt.ArrayLike,
-    subjects: npt.ArrayLike,
-    nonmated: NonMated,
-    far: float,
-    *,
-    level: float = 0.95,
-    repeats: int = 400,
-    seed: int = 2026,
-) -> tuple[Estimate, float]:
-    """Return the true accept rate at a false accept rate with its interval, and the threshold.
-
-    The interval is a bootstrap over subjects: each draw takes people with replacement, a non-mated pair weighs the
-    product of how often its two people were drawn, a mated one how often its person was, and the threshold is found
-    anew. It so covers both who is compared and where the threshold falls; drawing pairs would be far too sure, as
-    each person is in thousands of them (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics, 2007). No
-    draw can show what no pair does, as when all are accepted: the interval is never narrower than Wilson's.
-
-    Parameters
-    ----------
-    mated, subjects
-        ``(m,)``: similarity and person of each mated pair.
-    nonmated
-        From `nonmated_pairs`, with a share several times ``far``.
-    repeats, seed
-        How many draws, and of which random numbers.
-    """
-    yes, person = np.asarray(mated, np.float64), np.asarray(subjects, np.intp)
-    if not len(yes) or yes.shape != person.shape:
-        raise InputError(f"mated pairs need a similarity and a subject each, not {yes.shape} and {person.shape}")
-    threshold = threshold_at_far(nonmated.similarities, far, nonmated.total)
-    people = len(nonmated.photos)
-    a, b = nonmated.subjects.T
-    rates = []
-    for weight in subject_draws(people, repeats, seed):
-        drawn = weight[person]
-        if not drawn.any():
-            continue  # only where there are a handful of mated subjects
-        reached = np.cumsum(weight[a] * weight[b])
-        first_refused = int(np.searchsorted(reached, int(far * _others(weight * nonmated.photos)), side="right"))
-        at = nonmated.similarities[min(first_refused, len(reached) - 1)]
-        rates.append(float(drawn[yes > at].sum() / drawn.sum()))
-    low, high = bootstrap_interval(rates, level)
-    accepted = int((yes >= threshold).sum())
-    least, most = wilson(accepted, len(yes), level)
-    return Estimate(accepted / len(yes), min(low, least), max(high, most), level), threshold
-
-
-def _others(photos: npt.NDArray[np.intp]) -> int:
-    """Return how many pairs of photos of different people there are, given each one's number."""
-    return int((int(photos.sum()) ** 2 - int((photos.astype(np.int64) ** 2).sum())) // 2)
 
 
 def _pairs(similarities: Any, mated: Any, folds: Any) -> tuple[npt.NDArray[np.float64], Mask, npt.NDArray[Any]]:

@@ -22,8 +22,10 @@ import numpy.typing as npt
 
 from visavis.datasets.lfw import Lfw, Pairs, central
 from visavis.errors import EngineError, InputError, ModelError, VisavisError
+from visavis.evaluation.all_pairs import nonmated_pairs
 from visavis.evaluation.intervals import Estimate
-from visavis.evaluation.verification import accuracy, nonmated_pairs, pair_similarities, tar_estimate
+from visavis.evaluation.tail import tar_estimate
+from visavis.evaluation.verification import accuracy, pair_similarities
 from visavis.models.store import Store
 from visavis.pipeline import FILLER, Analyzer
 from visavis.types import Embeddings, Faces, Image

@@ -1,4 +1,4 @@
-"""Templates of several photos: means within a medium, then over media, as the protocols of IJB-B and IJB-C make them."""
+"""Templates of several photos: means within a medium, then over media, as IJB-B and IJB-C want them."""
 
 from __future__ import annotations
 

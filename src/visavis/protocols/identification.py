@@ -22,7 +22,7 @@ from visavis.evaluation.searching import Fusion, Search, against_distractors, se
 from visavis.files import printable_path, reason
 from visavis.protocols.embedding import Embedded
 
-__all__ = ["AmongDistractors", "Identification", "Split", "identification", "open_distractors", "split_people"]
+__all__ = ["AmongDistractors", "Identification", "Split", "identification", "open_vectors", "split_people"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +171,7 @@ def identification(
     fusion
         What counts of a subject's several templates.
     distractors
-        Vectors of other people, ``(n, d)``, of the same model; see `open_distractors`.
+        Vectors of other people, ``(n, d)``, of the same model; see `open_vectors`.
     say
         Called with what is under way.
 
@@ -213,7 +213,7 @@ def identification(
     )
 
 
-def open_distractors(path: str | os.PathLike[str]) -> npt.NDArray[np.floating[Any]]:
+def open_vectors(path: str | os.PathLike[str]) -> npt.NDArray[np.floating[Any]]:
     """Open a ``.npy`` of vectors ``(n, d)``, float16, float32 or float64, without reading it: it is memory-mapped.
 
     Raises

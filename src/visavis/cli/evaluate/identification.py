@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,18 +15,17 @@ from visavis.cli.report import Column, Report, rate
 from visavis.errors import InputError
 
 if TYPE_CHECKING:
-    from visavis.datasets.photos import PhotoSet
     from visavis.evaluation.intervals import Estimate
     from visavis.protocols.embedding import Choice, Embedded
     from visavis.protocols.identification import Identification
 
-__all__ = ["EmbeddingsFile", "brought", "identification", "shown"]
+__all__ = ["COLUMNS", "EmbeddingsFile", "brought", "identification", "shown"]
 
 EmbeddingsFile = Annotated[
     Path | None,
     typer.Option("--embeddings", metavar="FILE.npz", help="Take embeddings from here (names, vectors); run no model."),
 ]
-_COLUMNS = (
+COLUMNS = (
     Column("what", 22),
     Column("at", 12),
     Column("threshold", 9, right=True),
@@ -88,14 +88,14 @@ def identification(
     from visavis.protocols import identification as protocol
     from visavis.protocols.embedding import embed_photos
 
-    with Report("evaluate identification", as_json=as_json, columns=_COLUMNS) as report:
+    with Report("evaluate identification", as_json=as_json, columns=COLUMNS) as report:
         if page is not None:
             from visavis.reporting.page import require_target
 
             require_target(page)
         photos = open_photos(data)
         split = protocol.split_people(photos.people, enrolled=enroll, strangers=strangers, probes=probes, seed=seed)
-        others = None if distractors is None else protocol.open_distractors(distractors)
+        others = None if distractors is None else protocol.open_vectors(distractors)
         with under_way() as say:
             if embeddings is None:
                 used = sorted({*split.gallery.tolist(), *split.probes.tolist()})
@@ -103,7 +103,7 @@ def identification(
                 embedded = embed_photos(photos, how.analyzer(machine), choose=choose, rows=used, say=say)
                 embedded = embedded.at(photos.photos)
             else:
-                embedded = brought(report, embeddings, photos)
+                embedded = brought(report, embeddings, photos.photos)
             found = protocol.identification(
                 embedded, photos.people, split, fusion=fusion, fpirs=fpir or FPIRS, distractors=others, say=say
             )
@@ -111,26 +111,26 @@ def identification(
         report.fields(data=data, **settings, **found.to_dict())
         _show(report, found)
         if page is not None:
-            from visavis.protocols.identification_document import identification_document
+            from visavis.protocols.identification_report import identification_document
             from visavis.reporting.page import write
 
             facts = [("data", data), *((name, str(value)) for name, value in settings.items())]
             write(identification_document(found, data, facts), page)
 
 
-def brought(report: Report, file: Path, photos: PhotoSet) -> Embedded:
+def brought(report: Report, file: Path, photos: Sequence[str]) -> Embedded:
     """Return the embeddings of a file for these photos; say how many photos it lacks."""
     from visavis.protocols.embedding import Embedded
 
     given = Embedded.load(file)
     known = set(given.names)
-    missing = [name for name in photos.photos if name not in known]
-    if len(missing) == len(photos.photos):
-        have, want = (repr(next(iter(names), "")) for names in (given.names, photos.photos))
+    missing = [name for name in photos if name not in known]
+    if len(missing) == len(photos):
+        have, want = (repr(next(iter(names), "")) for names in (given.names, photos))
         raise InputError(f"{file} has none of the photos: its names are as {have}, where {want} is needed")
     if missing:
         report.warn(f"{counted(len(missing), 'photo')} not in {file}, as {missing[0]}: counted as without embedding")
-    return given.at(photos.photos)
+    return given.at(photos)
 
 
 def shown(report: Report, what: str, at: str, share: Estimate, threshold: float | None = None) -> None:

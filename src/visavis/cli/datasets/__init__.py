@@ -7,6 +7,7 @@ import typer
 from visavis.cli.datasets.align import align
 from visavis.cli.datasets.duplicates import duplicates
 from visavis.cli.datasets.mesh import mesh
+from visavis.cli.datasets.pack import pack
 from visavis.cli.datasets.pairs import pairs
 from visavis.cli.datasets.split import split
 from visavis.cli.datasets.videos import videos
@@ -21,5 +22,5 @@ def _root() -> None:
     """Make, convert and look after data sets."""
 
 
-for _command in (duplicates, align, split, pairs, videos, mesh):
+for _command in (duplicates, align, split, pairs, videos, mesh, pack):
     app.command()(_command)

@@ -86,7 +86,7 @@ def pack(
         report.facts(
             [
                 ("file", str(out)),
-                ("photos", f"{made.photos:,} of {counted(made.people, "name")}, {pixels}"),
+                ("photos", f"{made.photos:,} of {counted(made.people, 'name')}, {pixels}"),
                 ("size", f"{made.bytes / 1e6:,.1f} MB"),
                 ("sha256", made.sha256),
             ]

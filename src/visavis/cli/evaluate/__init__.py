@@ -5,8 +5,10 @@ from __future__ import annotations
 import typer
 
 from visavis.cli.evaluate.attacks import attacks
+from visavis.cli.evaluate.detection import detection
 from visavis.cli.evaluate.identification import identification
 from visavis.cli.evaluate.ijb import ijb
+from visavis.cli.evaluate.landmarks import landmarks
 from visavis.cli.evaluate.traits import traits
 from visavis.cli.evaluate.verification import verification
 
@@ -20,5 +22,5 @@ def _root() -> None:
     """Measure error rates by the protocols of the field, of visavis' models or of any other's output."""
 
 
-for _command in (attacks, identification, ijb, traits, verification):
+for _command in (attacks, detection, identification, ijb, landmarks, traits, verification):
     app.command()(_command)

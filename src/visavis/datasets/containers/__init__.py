@@ -126,7 +126,9 @@ def named(path: Path) -> Container:
             return kind
     if path.suffix and path.suffix[1:].isalpha():
         known = ", ".join(suffix for kind in CONTAINERS.values() for suffix in kind.suffixes)
-        raise InputError(f"{printable_path(path)} ends like no format known here ({known}, or a folder); name one")
+        raise InputError(
+            f"{printable_path(path)} ends like no format known here ({known}, or a folder); say which it shall be"
+        )
     return CONTAINERS["folders"]
 
 
@@ -158,7 +160,9 @@ def recognized(where: Path) -> tuple[Container, Path]:
         raise InputError(f"{name} can't be read: {reason(error)}") from None
     kind = _file(start, path)
     if kind is None:
-        raise InputError(f"{name} is of no format known here: {', '.join(CONTAINERS)}; name it if it is damaged")
+        raise InputError(
+            f"{name} is of no format known here: {', '.join(CONTAINERS)}; say which it is if it is damaged"
+        )
     return CONTAINERS[kind], path
 
 

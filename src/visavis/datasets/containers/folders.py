@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+_NUMBERED = re.compile(r"_[0-9]{4,}")
 
 
 def read_folders(path: str | os.PathLike[str], *, bad: Bad | None = None) -> Iterator[Sample]:
@@ -144,7 +146,7 @@ def write_lfw(
 ) -> list[Path]:
     """Write photos in LFW's layout: ``Ada_Lovelace/Ada_Lovelace_0001.jpg``, numbered as they come.
 
-    Spaces in names become ``_``, as in LFW. Every photo needs a label. See `write_folders`.
+    Photos that are called so already keep their numbers, which pairs refer to. Spaces in names become ``_``, as in LFW. Every photo needs a label. See `write_folders`.
     """
     numbers: dict[str, int] = {}
     spelled: dict[str, str] = {}
@@ -157,6 +159,8 @@ def write_lfw(
             raise InputError(f"label {sample.label!r} can't be the name of a folder")
         if spelled.setdefault(person, sample.label) != sample.label:
             raise InputError(f"{sample.label!r} and {spelled[person]!r} would both be {person!r} in LFW's layout")
+        if _NUMBERED.fullmatch(sample.key.rpartition("/")[2].removeprefix(person)):
+            return f"{person}/{sample.key.rpartition('/')[2]}"
         numbers[person] = numbers.get(person, 0) + 1
         return f"{person}/{person}_{numbers[person]:04d}"
 

@@ -4,8 +4,8 @@
 
 Each process takes photos at random, as training does, for some seconds. Crops of 112x112 are made of the data set
 first: as JPEG files in a folder a person, packed as pixels, and packed encoded. Everything has been read once before,
-so disks don't count. Memory is the resident and the proportional size (a page shared by two processes counts half for each) of
-what each process has mapped of the packed file, from /proc/PID/smaps: Linux only.
+so disks don't count. Memory is the resident and the proportional size (a page shared by two processes counts half for
+each) of what each process has mapped of the packed file, from /proc/PID/smaps: Linux only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import cv2
 import numpy as np
 
-from visavis.datasets.packed import PackedFaces, pack, samples_of
+from visavis.datasets.packed import PackedFaces
+from visavis.datasets.packing import pack, samples_of
 from visavis.datasets.photos import PeopleFolder, open_photos
 from visavis.image import load_image, resize, save_image
 

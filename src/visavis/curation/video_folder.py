@@ -28,7 +28,8 @@ import numpy as np
 
 from visavis.clustering import cluster
 from visavis.curation.frames import video
-from visavis.curation.video_faces import Orientation, Rotate, VideoFace, faces_of_video, orientation
+from visavis.curation.orientation import Orientation, orientation
+from visavis.curation.video_faces import Rotate, VideoFace, faces_of_video
 from visavis.errors import InputError, StorageError
 from visavis.files import reason
 from visavis.gallery.gallery import Gallery

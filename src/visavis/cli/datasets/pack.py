@@ -47,8 +47,8 @@ def pack(
       visavis datasets pack photos/ --out train.pack --encoded
     """
     from visavis.curation.crops import parse_size
-    from visavis.datasets.packed import pack as write
-    from visavis.datasets.packed import samples_of
+    from visavis.datasets.packing import pack as write
+    from visavis.datasets.packing import samples_of
     from visavis.datasets.photos import open_photos
     from visavis.models.session import usable_cores
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from visavis.cli.datasets.align import align
+from visavis.cli.datasets.clean import clean
 from visavis.cli.datasets.convert import convert, show
 from visavis.cli.datasets.duplicates import duplicates
 from visavis.cli.datasets.mesh import mesh
@@ -23,5 +24,5 @@ def _root() -> None:
     """Make, convert and look after data sets."""
 
 
-for _command in (duplicates, convert, show, align, split, pairs, videos, mesh, pack):
+for _command in (duplicates, convert, show, align, clean, split, pairs, videos, mesh, pack):
     app.command()(_command)

@@ -16,14 +16,15 @@ import numpy.typing as npt
 from visavis.errors import InputError
 from visavis.files import printable_path, reason
 
-__all__ = ["numbers", "read_columns"]
+__all__ = ["numbers", "read_columns", "titles_of"]
 
 _MAX_BYTES = 2**30  # of a file
 _MAX_LINE = 2**16  # characters of a line
+_MAX_KEPT = 2**20  # different cells of which copies are saved
 
 
 def read_columns(
-    path: str | os.PathLike[str], needed: Sequence[str], optional: Sequence[str] = ()
+    path: str | os.PathLike[str], needed: Sequence[str], optional: Sequence[str] = (), *, blank: bool = False
 ) -> dict[str, list[str]]:
     """Read columns of a CSV file, UTF-8, whose first line names them; other columns are left out.
 
@@ -34,6 +35,8 @@ def read_columns(
     ----------
     needed, optional
         Names of columns; letter case doesn't matter.
+    blank
+        Whether cells of optional columns may be empty.
 
     Returns
     -------
@@ -53,11 +56,34 @@ def read_columns(
         if path.stat().st_size > _MAX_BYTES:
             raise InputError(f"{name} has more than {_MAX_BYTES} bytes, the limit for a CSV file")
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return _columns(_lines(file, name), name, needed, optional)
+            return _columns(_lines(file, name), name, needed, optional, blank)
     except UnicodeDecodeError:
         raise InputError(f"{name} is no text in UTF-8; save it as CSV in UTF-8") from None
     except OSError as error:
         raise InputError(f"{name} can't be read: {reason(error)}") from None
+
+
+def titles_of(path: str | os.PathLike[str]) -> list[str]:
+    """Return the names of the columns of a CSV file.
+
+    Raises
+    ------
+    InputError
+        If it can't be read.
+    """
+    name = printable_path(path)
+    try:
+        if not Path(path).is_file():
+            raise InputError(f"{name} is no file; give a CSV file")
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            first = next(_lines(file, name), "")
+        return [title.strip() for title in next(csv.reader([first], delimiter=_delimiter(first)), [])]
+    except UnicodeDecodeError:
+        raise InputError(f"{name} is no text in UTF-8; save it as CSV in UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{name} can't be read: {reason(error)}") from None
+    except csv.Error as error:
+        raise InputError(f"line 1 of {name} is no CSV: {error}") from None
 
 
 def numbers(
@@ -98,10 +124,15 @@ def _lines(file: TextIO, name: str) -> Iterator[str]:
         yield line
 
 
-def _columns(lines: Iterator[str], name: str, needed: Sequence[str], optional: Sequence[str]) -> dict[str, list[str]]:
+def _delimiter(first: str) -> str:
+    return max(",;\t", key=first.count)
+
+
+def _columns(
+    lines: Iterator[str], name: str, needed: Sequence[str], optional: Sequence[str], blank: bool
+) -> dict[str, list[str]]:
     first = next(lines, "")
-    delimiter = max(",;\t", key=first.count)
-    rows = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+    rows = csv.reader(chain([first], lines), delimiter=_delimiter(first), strict=True)
     try:
         titles = [title.strip().lower() for title in next(rows, [])]
         places = {}
@@ -115,6 +146,7 @@ def _columns(lines: Iterator[str], name: str, needed: Sequence[str], optional: S
                 has = ", ".join(repr(title[:40]) for title in titles[:10]) or "nothing"
                 raise InputError(f"{name} needs a column {wanted!r}; its first line has {has}")
         found: dict[str, list[str]] = {wanted: [] for wanted in places}
+        once: dict[str, str] = {}  # names come again and again: one object each
         for row in rows:
             if not any(cell.strip() for cell in row):
                 continue
@@ -122,9 +154,9 @@ def _columns(lines: Iterator[str], name: str, needed: Sequence[str], optional: S
                 raise InputError(f"line {rows.line_num} of {name} has {len(row)} cells, the first line {len(titles)}")
             for wanted, place in places.items():
                 cell = row[place].strip()
-                if not cell:
+                if not cell and not (blank and wanted in optional):
                     raise InputError(f"line {rows.line_num} of {name} has an empty {wanted!r}")
-                found[wanted].append(cell)
+                found[wanted].append(once.setdefault(cell, cell) if len(once) < _MAX_KEPT else cell)
     except csv.Error as error:
         raise InputError(f"line {rows.line_num} of {name} is no CSV: {error}") from None
     if not found[needed[0]]:

@@ -21,7 +21,19 @@ from visavis.errors import InputError
 from visavis.evaluation.intervals import Estimate, bootstrap_share, subject_draws
 from visavis.geometry import intersection
 
-__all__ = ["CROWDING", "HEIGHTS", "Found", "Matches", "Slice", "Truth", "greedy", "match", "overlaps", "slices"]
+__all__ = [
+    "CROWDING",
+    "HEIGHTS",
+    "Found",
+    "Matches",
+    "Slice",
+    "Truth",
+    "greedy",
+    "match",
+    "overlaps",
+    "share_of_pictures",
+    "slices",
+]
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -232,7 +244,7 @@ class Matches:
     def recall_at(self, score: float, *, repeats: int = 400, level: float = 0.95) -> Estimate:
         """Return the recall of boxes that reach a score; the interval is a bootstrap over pictures."""
         hits = np.bincount(self.pictures[(self.scores >= score) & (self.faces >= 0)], minlength=len(self.counted))
-        return _share(hits, self.counted, repeats, level)
+        return share_of_pictures(hits, self.counted, repeats, level)
 
     def precision_at(self, score: float, *, repeats: int = 400, level: float = 0.95) -> Estimate | None:
         """Return the share of faces among boxes that reach a score; None where no box does."""
@@ -241,7 +253,7 @@ class Matches:
             return None
         boxes = np.bincount(self.pictures[kept], minlength=len(self.counted))
         hits = np.bincount(self.pictures[kept & (self.faces >= 0)], minlength=len(self.counted))
-        return _share(hits, boxes, repeats, level)
+        return share_of_pictures(hits, boxes, repeats, level)
 
     def score_for(self, precision: float) -> float | None:
         """Return the least score from which so large a share of the boxes are faces; None where there is none."""
@@ -249,8 +261,18 @@ class Matches:
         return float(self.scores[enough[-1]]) if len(enough) else None
 
 
-def _share(hits: npt.NDArray[Any], trials: npt.NDArray[Any], repeats: int, level: float) -> Estimate:
-    """Return a share of sums over pictures: faces of one picture stand or fall together."""
+def share_of_pictures(
+    hits: npt.NDArray[Any], trials: npt.NDArray[Any], repeats: int = 400, level: float = 0.95
+) -> Estimate:
+    """Return a share of sums over pictures, ``hits`` of ``trials`` ``(p,)``, with a bootstrap over pictures.
+
+    Faces of one picture stand or fall together.
+
+    Raises
+    ------
+    InputError
+        If there are no trials.
+    """
     total = int(trials.sum())
     if not total:
         raise InputError("there is no face to be found: every box of the ground truth is ignored, or there is none")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import typer
 
 from visavis.cli.datasets.align import align
+from visavis.cli.datasets.annotations import annotations
 from visavis.cli.datasets.clean import clean
 from visavis.cli.datasets.convert import convert, show
 from visavis.cli.datasets.duplicates import duplicates
+from visavis.cli.datasets.labeling import corrections, label
 from visavis.cli.datasets.mesh import mesh
 from visavis.cli.datasets.pack import pack
 from visavis.cli.datasets.pairs import pairs
 from visavis.cli.datasets.split import split
+from visavis.cli.datasets.statistics import statistics
 from visavis.cli.datasets.videos import videos
 
 __all__ = ["app"]
@@ -24,5 +27,19 @@ def _root() -> None:
     """Make, convert and look after data sets."""
 
 
-for _command in (duplicates, convert, show, align, clean, split, pairs, videos, mesh, pack):
+for _command in (
+    duplicates,
+    convert,
+    show,
+    align,
+    clean,
+    split,
+    pairs,
+    videos,
+    mesh,
+    pack,
+    annotations,
+    label,
+    corrections,
+):
     app.command()(_command)

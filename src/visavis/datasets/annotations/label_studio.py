@@ -39,12 +39,13 @@ LABELING = """<View>
 """The labeling interface that `write`'s tasks fit: paste it into the project's settings."""
 
 
-def read(path: Path) -> Iterator[Annotation]:
+def read(path: Path, *, drawn_only: bool = False) -> Iterator[Annotation]:
     """Read an export: JSON or JSON-MIN.
 
     Of a task with several annotations the one updated last counts, skipped ones aside; a task without any gives its
     last prediction. What is neither a rectangle nor a keypoint of one is left out. A task that nobody has
-    worked on and that has no prediction shows nothing.
+    worked on and that has no prediction shows nothing; with ``drawn_only``, tasks that nobody has worked on are left
+    out.
 
     Raises
     ------
@@ -57,6 +58,8 @@ def read(path: Path) -> Iterator[Annotation]:
             raise InputError(f"{path.name} is no export of Label Studio, which is a list of tasks")
         name = _name(task, at)
         results, drawn = _results(task, at)
+        if drawn_only and not drawn:
+            continue
         yield _annotation(name, results, at, drawn=drawn)
 
 

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from visavis.errors import InputError
+from visavis.evaluation.curves import ErrorCurve
 from visavis.evaluation.intervals import Estimate, bootstrap_interval, exact_binomial, subject_draws
 from visavis.evaluation.searching import Search
-from visavis.evaluation.verification import threshold_at_far
 
 __all__ = ["FPIRS", "RANKS", "ClosedSet", "OpenSet", "OperatingPoint", "closed_set", "open_set", "rates_at", "share"]
 
@@ -91,7 +91,7 @@ class OperatingPoint:
     wanted
         The FPIR asked for.
     threshold
-        The least similarity at which no more than that share of the non-mated probes reach anybody.
+        The least similarity that occurs at which no more than that share of the non-mated probes reach anybody.
     fpir
         The share of them that do.
     tpir
@@ -277,10 +277,11 @@ def open_set(
     strangers, whose = searched.best[~mated].astype(np.float64), searched.subjects[~mated]
     own, person = searched.own[mated].astype(np.float64), searched.subjects[mated]
     first = searched.ranks[mated] == 1
+    curve = ErrorCurve.of(own, strangers)  # of one pair a probe: its own subject, or whom it is most like
     drawn = _drawn(strangers, whose, own, first, person, fpirs, repeats, seed)
     points = []
     for i, fpir in enumerate(fpirs):
-        threshold = threshold_at_far(strangers, fpir)
+        threshold = curve.threshold_at_fmr(fpir)
         tpir, best = share(own >= threshold, person, level), share((own >= threshold) & first, person, level)
         points.append(
             OperatingPoint(
@@ -292,12 +293,8 @@ def open_set(
                 supported=fpir * len(strangers) >= 1 - 1e-9,
             )
         )
-    values = np.unique(np.concatenate([strangers, own]))
-    if len(values) > _POINTS:  # even steps of all the similarities there are: dense where many lie, at both ends whole
-        values = values[np.unique(np.linspace(0, len(values) - 1, _POINTS).round().astype(np.intp))]
-    thresholds = np.append(values, np.nextafter(values[-1], np.inf))
-    rates = rates_at(searched, thresholds)
-    return OpenSet(searched.size, int(mated.sum()), int((~mated).sum()), tuple(points), thresholds, *rates[:2])
+    shown = curve.thinned(_POINTS)
+    return OpenSet(searched.size, curve.mated, curve.nonmated, tuple(points), shown.thresholds, shown.fmr, shown.fnmr)
 
 
 def _reaching(values: Floats, thresholds: Floats) -> Floats:

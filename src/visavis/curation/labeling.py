@@ -21,7 +21,9 @@ from visavis.pipeline import Analyzer
 __all__ = ["Correction", "Corrections", "common_folder", "compare", "cut_faces", "label_pictures"]
 
 SAME = 0.98
-"""IoU from which a box counts as left alone: tools round percents and pixels."""
+"""IoU from which a box counts as left alone, as it does where no side moved by more than `ROUNDED`."""
+ROUNDED = 0.75
+"""Pixels by which a tool that keeps whole pixels or percents may move a side that nobody touched."""
 
 
 def common_folder(paths: Sequence[Path]) -> Path:
@@ -164,12 +166,14 @@ def compare(first: Iterable[Annotation], corrected: Iterable[Annotation], *, lea
     by_stem: dict[str, list[str]] = {}
     for name in before:
         by_stem.setdefault(PurePosixPath(name).name, []).append(name)
-    pictures, kept, new = [], [], []
+    pictures: list[Correction] = []
+    kept: list[Annotation] = []
+    new: list[str] = []
     seen: set[str] = set()
     for item in corrected:
         same = by_stem.get(PurePosixPath(item.image).name, [])
-        name = item.image if item.image in before else same[0] if len(same) == 1 else None
-        if name is None:
+        name = item.image if item.image in before or len(same) != 1 else same[0]
+        if name not in before:
             new.append(item.image)
             kept.append(item)
             continue
@@ -196,9 +200,11 @@ def _compared(first: Annotation, corrected: Annotation, least: float) -> Correct
             taken.remove(j)
             pairs.append((i, j))
     ious = np.array([shared[pair] for pair in pairs], np.float64)
-    rows = np.array([i for i, _ in pairs], np.intp)
+    rows, others = np.array(pairs, np.intp).reshape(-1, 2).T
+    shifts = np.abs(first.boxes[rows] - corrected.boxes[others]).max(axis=1, initial=0)
+    same = (ious >= SAME) | (shifts <= ROUNDED)
     added, removed = (np.array(sorted(rest), np.intp) for rest in (taken, gone))
-    return Correction(first.image, rows[ious >= SAME], rows[ious < SAME], added, removed, ious)
+    return Correction(first.image, rows[same], rows[~same], added, removed, ious)
 
 
 def cut_faces(

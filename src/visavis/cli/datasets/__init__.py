@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from visavis.cli.datasets.align import align
-from visavis.cli.datasets.annotations import annotations
+from visavis.cli.datasets.annotations import convert_annotations
 from visavis.cli.datasets.clean import clean
 from visavis.cli.datasets.convert import convert, show
 from visavis.cli.datasets.duplicates import duplicates
@@ -35,11 +35,12 @@ for _command in (
     clean,
     split,
     pairs,
+    statistics,
     videos,
     mesh,
     pack,
-    annotations,
     label,
     corrections,
 ):
     app.command()(_command)
+app.command("annotations")(convert_annotations)

@@ -264,7 +264,8 @@ def _opened(file: Any, name: str) -> Any:
         return av.open(file, options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"})
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise InputError(
-            f"{name} is no video that can be read ({getattr(error, "strerror", None) or reason(error)}); if it was cut off, copy it again"
+            f"{name} is no video that can be read ({getattr(error, 'strerror', None) or reason(error)}); "
+            "if it was cut off, copy it again"
         ) from None
 
 

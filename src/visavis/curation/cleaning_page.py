@@ -84,9 +84,9 @@ class _Shown:
         self._seen = seen
         self._number = {photo: i for i, photo in enumerate(seen.data.photos)}
         own = np.full(len(seen.data.photos), -1.0) if known is None else np.nan_to_num(known.own, nan=-1.0)
-        own = own + (0 if known is None else 2 * known.core)
+        typical = np.ones(len(own), bool) if known is None else known.core
         self._of: dict[str, list[int]] = {}
-        for i in np.argsort(-own, kind="stable").tolist():
+        for i in (int(i) for i in np.argsort(-own, kind="stable") if typical[i]):
             self._of.setdefault(seen.data.people[i], []).append(i)
 
     def row(self, suspect: Suspect) -> list[Picture]:

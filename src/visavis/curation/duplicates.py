@@ -9,12 +9,12 @@ import numpy as np
 
 from visavis.curation.cleaning import Folders, Suspect
 from visavis.curation.inspection import Inspected
-from visavis.datasets.duplicates import Fingerprint, fingerprints, group, require_library
+from visavis.datasets.duplicates import Fingerprint, Group, fingerprints, group, require_library
 from visavis.datasets.placing import photo_files
 from visavis.errors import InputError
 from visavis.models.session import usable_cores
 
-__all__ = ["duplicate_suspects", "require_library", "unclear_suspects"]
+__all__ = ["count_duplicates", "duplicate_suspects", "require_library", "unclear_suspects"]
 
 
 def unclear_suspects(seen: Inspected) -> list[Suspect]:
@@ -41,19 +41,9 @@ def duplicate_suspects(seen: Inspected, known: Folders, *, say: Callable[[str], 
     InputError
         If the photos lie in an archive.
     """
-    files: dict[Path, int] = {}
-    for i, (source, _) in enumerate(photo_files(seen.data)):
-        if not isinstance(source, Path):
-            raise InputError("duplicates are found in folders, not in archives; unpack it, or --no-duplicates")
-        files[source] = i
-    prints: list[Fingerprint] = []
-    for _, made in fingerprints(files, threads=usable_cores()):
-        if say is not None and len(prints) % 50 == 0:
-            say(f"looking for duplicates: {len(prints):,} of {len(files):,} photos")
-        if isinstance(made, Fingerprint):
-            prints.append(made)
+    files, groups = _groups(seen, say)
     suspects = []
-    for same in group(prints, say=say):
+    for same in groups:
         rows = [files[same.keep.path], *(files[other.photo.path] for other in same.others)]
         alike = [1.0, *(other.similarity for other in same.others)]
         people = [seen.data.people[i] for i in rows]
@@ -80,3 +70,29 @@ def duplicate_suspects(seen: Inspected, known: Folders, *, say: Callable[[str], 
                 )
             )
     return suspects
+
+
+def count_duplicates(seen: Inspected, *, say: Callable[[str], None] | None = None) -> int:
+    """Return how many photos could go as they are there more than once.
+
+    Raises
+    ------
+    InputError
+        If the photos lie in an archive.
+    """
+    return sum(len(same.others) for same in _groups(seen, say)[1])
+
+
+def _groups(seen: Inspected, say: Callable[[str], None] | None) -> tuple[dict[Path, int], list[Group]]:
+    files: dict[Path, int] = {}
+    for i, (source, _) in enumerate(photo_files(seen.data)):
+        if not isinstance(source, Path):
+            raise InputError("duplicates are found in folders, not in archives; unpack it, or --no-duplicates")
+        files[source] = i
+    prints: list[Fingerprint] = []
+    for _, made in fingerprints(files, threads=usable_cores()):
+        if say is not None and len(prints) % 50 == 0:
+            say(f"looking for duplicates: {len(prints):,} of {len(files):,} photos")
+        if isinstance(made, Fingerprint):
+            prints.append(made)
+    return files, group(prints, say=say)

@@ -48,6 +48,8 @@ class Inspected:
         ``(n,)``: how many faces of comparable size it shows (`QualityGate.rivals`).
     boxes
         ``(n, 4)``: of the face that counts; NaN where there is none.
+    landmarks
+        ``(n, 5, 2)`` likewise.
     quality
         Of it, by the names of `FaceQuality`: ``(n,)`` each, NaN where there is none.
     vectors, found
@@ -61,6 +63,7 @@ class Inspected:
     sizes: npt.NDArray[np.int64]
     faces: npt.NDArray[np.int64]
     boxes: npt.NDArray[np.float64]
+    landmarks: npt.NDArray[np.float64]
     quality: dict[str, npt.NDArray[np.float64]]
     vectors: npt.NDArray[np.float32]
     found: npt.NDArray[np.bool_]
@@ -100,7 +103,7 @@ def inspect_photos(
     n = len(data.photos)
     errors: dict[int, str] = {}
     sizes, counts = np.zeros((n, 2), np.int64), np.zeros(n, np.int64)
-    boxes = np.full((n, 4), np.nan)
+    boxes, landmarks = np.full((n, 4), np.nan), np.full((n, 5, 2), np.nan)
     quality = {name: np.full(n, np.nan) for name in QUALITIES}
     rows: list[npt.NDArray[np.float32] | None] = []
     seen = _crops(data, analyzer) if face == "aligned" else _photos(data, analyzer)
@@ -116,6 +119,8 @@ def inspect_photos(
             faces = analysis.faces if face == "aligned" else _one(analysis.faces, analysis.image, face)
             if len(faces):
                 boxes[i] = faces.boxes[0]
+                if faces.landmarks is not None:
+                    landmarks[i] = faces.landmarks[0]
                 vector = None if faces.embeddings is None else faces.embeddings.vectors[0]
                 for name, value in _quality(analysis.image, faces).items():
                     quality[name][i] = value
@@ -126,7 +131,7 @@ def inspect_photos(
     for i in np.flatnonzero(found).tolist():
         vectors[i] = rows[i]
     named = analyzer.calibrated_as if width else ""
-    return Inspected(data, errors, sizes, counts, boxes, quality, vectors, found, named)
+    return Inspected(data, errors, sizes, counts, boxes, landmarks, quality, vectors, found, named)
 
 
 def _photos(data: PhotoSet, analyzer: Analyzer) -> Iterator[tuple[Analysis, int]]:

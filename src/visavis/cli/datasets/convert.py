@@ -41,7 +41,7 @@ def convert(
     verification pairs), rec (MXNet RecordIO), tfrecord, webdataset (tar shards). See docs/formats.md.
 
     Photos are copied as they are encoded, with their keys and labels. Where a format keeps class ids, the names of the
-    classes stand in NAME.labels.txt beside it. From lfw to bin the pairs of pairs.txt are written. TO appears when it
+    classes stand in TO.labels.txt beside it. From lfw to bin the pairs of pairs.txt are written. TO appears when it
     is whole; FROM is never changed.
 
     Exit code: 0 all fine, 1 some photos were left out (--skip-bad), 2 error.

@@ -107,6 +107,7 @@ class _Flow:
         self.samples = 0
         self.bytes = 0
         self.labels: set[str] = set()
+        self._last = 0
         self._bad = bad
         self._say = say
 
@@ -122,7 +123,8 @@ class _Flow:
                     self._bad(error)
                     continue
                 self.samples += 1
-                self.bytes += len(sample.image)
+                self._last = len(sample.image)
+                self.bytes += self._last
                 if sample.label is not None:
                     self.labels.add(sample.label)
                 if self._say is not None and self.samples % _OFTEN == 0:
@@ -136,7 +138,9 @@ class _Flow:
             raise InputError(f"{printable_path(source)} holds no photo that can be used")
 
     def refuse(self, error: InputError) -> None:
+        """Tell of the last photo that it could not be written."""
         self.samples -= 1
+        self.bytes -= self._last
         if self._bad is not None:
             self._bad(error)
 

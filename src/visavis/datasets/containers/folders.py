@@ -146,7 +146,8 @@ def write_lfw(
 ) -> list[Path]:
     """Write photos in LFW's layout: ``Ada_Lovelace/Ada_Lovelace_0001.jpg``, numbered as they come.
 
-    Photos that are called so already keep their numbers, which pairs refer to. Spaces in names become ``_``, as in LFW. Every photo needs a label. See `write_folders`.
+    Photos that are called so already keep their numbers, which pairs refer to. Spaces in names become ``_``, as in
+    LFW. Every photo needs a label. See `write_folders`.
     """
     numbers: dict[str, int] = {}
     spelled: dict[str, str] = {}

@@ -101,7 +101,8 @@ class Record:
     @property
     def ranges(self) -> bool:
         """Whether it says where others lie instead of holding a photo."""
-        return not self.image and len(self.labels) == 2
+        whole = all(0 <= label <= _EXACT and label.is_integer() for label in self.labels)
+        return not self.image and len(self.labels) == 2 and whole
 
 
 def _payload(take: Callable[[int], bytes]) -> bytes | None:
@@ -274,8 +275,12 @@ class RecordFile:
             return {}
         found = {}
         for key in range(*map(int, first.labels)):
-            start, end = map(int, self.record(key).labels)
-            found[int(self.record(start).labels[0])] = range(start, end)
+            person = self.record(key)
+            if not person.ranges:
+                raise InputError(f"record {key} of {printable_path(self.path)} should say which photos are of whom")
+            start, end = map(int, person.labels)
+            label = self.record(start).labels[0]
+            found[int(label) if label < _EXACT else -1] = range(start, end)
         return found
 
 
@@ -309,7 +314,7 @@ def read_rec(path: str | os.PathLike[str], *, bad: Bad | None = None) -> Iterato
     """Yield the photos of a ``.rec`` file in the order they lie in, in bounded memory; its index isn't needed.
 
     Keys come from the ``.lst`` file beside it where that goes with the records, else they are the ids. Labels come
-    from ``NAME.labels.txt``, else they are the class ids. A photo that has several labels keeps them all as
+    from ``NAME.rec.labels.txt``, else they are the class ids. A photo that has several labels keeps them all as
     ``metadata["labels"]``, the first of which is its class. Records of ranges are left out.
 
     Parameters
@@ -379,7 +384,7 @@ def write_rec(
     needed: int | None = None,
     bad: Bad | None = None,
 ) -> list[Path]:
-    """Write ``.rec``, ``.idx``, ``.lst`` and, where labels have names, ``NAME.labels.txt``; return their paths.
+    """Write ``.rec``, ``.idx``, ``.lst`` and, where labels have names, ``NAME.rec.labels.txt``; return their paths.
 
     Photos get the keys 1, 2, ... Where the photos of each class come one after the other, InsightFace's records of
     ranges are added, so that its training reads the file as its own.
@@ -404,7 +409,7 @@ def write_rec(
     classes = Classes() if classes is None else classes
     with staged(path, needed) as staging:
         rec, idx, lst = (staging.path(path.with_suffix(suffix).name) for suffix in (path.suffix, ".idx", ".lst"))
-        labels = labels_path(path).name
+        labels = staging.path(labels_path(path).name)
         with rec.open("wb", buffering=_BUFFER) as out, idx.open("wb") as index, lst.open("wb") as listing:
             writer = _Writer(out, index)
             groups = _Groups()
@@ -425,8 +430,7 @@ def write_rec(
                 writer.write(0, Record((after, after + len(ranges)), 0, 0, b""))
                 for number, (start, end) in enumerate(ranges, after):
                     writer.write(number, Record((start, end), number, 0, b""))
-        if classes.names and not classes.numbered:
-            classes.save(staging.path(labels))
+        classes.save(labels)
     return staging.placed
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from visavis.errors import InputError
-from visavis.files import IMAGE_SUFFIXES, read_file
+from visavis.files import IMAGE_SUFFIXES, printable_path, read_file
 
 __all__ = [
+    "LABELS",
     "MAX_IMAGE",
     "Bad",
     "Classes",
@@ -27,13 +28,16 @@ __all__ = [
 MAX_IMAGE = 64 * 2**20
 """Bytes an encoded image in a container may have."""
 
+LABELS = ".labels.txt"
+"""What the name of a file with the names of classes ends with."""
+
 Bad = Callable[[InputError], None]
 """Called with what is wrong with a sample that is left out; a reader goes on after it."""
 
 _MAX_KEY = 1000  # characters
 _MAX_LABELS = 64 * 2**20  # bytes of a labels file: millions of people
 _DIGITS = 18  # of a class id: what 64 bits hold
-_SHARD = re.compile(r"[-_]?(%0?\d*d|\{\d+\.\.\d+\}|[*?]+|\d{5,}).*")
+_SHARD = re.compile(r"[-_]?(%0?\d*d|\{\d+\.\.\d+\}|[*?]+|\d{5,})(-of-(\d{5}|[*?]+))?")
 
 # First bytes of the image formats that data sets hold, and the suffix of each.
 _MAGIC = (
@@ -85,12 +89,11 @@ class Sample:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        problem = _problem(self.key)
-        if problem is None and self.label is not None:
-            problem = None if self.label.isprintable() and 0 < len(self.label) <= _MAX_KEY else "its label is no name"
-        if problem:
-            shown = self.key if len(self.key) <= 100 else self.key[:100] + "..."
+        shown = self.key if len(self.key) <= 100 else self.key[:100] + "..."
+        if problem := _problem(self.key):
             raise InputError(f"{shown!r} is no key of a sample: {problem}")
+        if self.label is not None and not (self.label.isprintable() and 0 < len(self.label) <= _MAX_KEY):
+            raise InputError(f"the label of {shown!r} is no name: {self.label[:40]!r}")
 
 
 def _problem(key: str) -> str | None:
@@ -159,7 +162,7 @@ class Classes:
         self.numbered = numbered
         self._ids = {name: i for i, name in enumerate(self.names)}
         if len(self._ids) != len(self.names):
-            raise InputError("a labels file names a class twice")
+            raise InputError("a class is named twice")
 
     @classmethod
     def load(cls, path: Path) -> Classes:
@@ -167,7 +170,10 @@ class Classes:
         if not path.is_file():
             return cls(numbered=True)
         text = read_file(path, _MAX_LABELS).decode("utf-8", "replace").removeprefix("\ufeff")
-        return cls(text.replace("\r\n", "\n").removesuffix("\n").split("\n"))
+        try:
+            return cls(text.replace("\r\n", "\n").removesuffix("\n").split("\n") if text else ())
+        except InputError as error:
+            raise InputError(f"{printable_path(path)}: {error}") from None
 
     @classmethod
     def of(cls, names: Sequence[str]) -> Classes:
@@ -175,8 +181,9 @@ class Classes:
         return cls(numbered=bool(names) and all(is_class_id(name) for name in names))
 
     def save(self, path: Path) -> None:
-        """Write a labels file, a name a line."""
-        path.write_bytes("".join(f"{name}\n" for name in self.names).encode())
+        """Write a labels file, a name a line; none where labels are numbers or there are none."""
+        if self.names and not self.numbered:
+            path.write_bytes("".join(f"{name}\n" for name in self.names).encode())
 
     def id(self, label: str) -> int:
         """Return the id of a label, a new one where it is new."""
@@ -206,15 +213,14 @@ def is_class_id(label: str) -> bool:
 
 
 def labels_path(path: Path) -> Path:
-    """Return where the names of a container's classes stand.
+    """Return where the names of a container's classes stand; one file for all shards.
 
     Examples
     --------
     >>> labels_path(Path("train.rec")).name, labels_path(Path("train-{000000..000009}.tar")).name
-    ('train.labels.txt', 'train.labels.txt')
+    ('train.rec.labels.txt', 'train.tar.labels.txt')
     """
-    stem = _SHARD.sub("", path.name.partition(".")[0] if "{" not in path.name else path.name)
-    return path.with_name(f"{stem}.labels.txt" if stem else "labels.txt")
+    return path.with_name(_SHARD.sub("", path.name, count=1).lstrip(".") + LABELS)
 
 
 def put_each(samples: Iterable[Sample], put: Callable[[Sample], None], bad: Bad | None) -> None:

@@ -8,7 +8,7 @@ from fnmatch import translate
 from itertools import chain, islice
 from pathlib import Path
 
-from visavis.datasets.containers.samples import Sample
+from visavis.datasets.containers.samples import LABELS, Sample
 from visavis.datasets.containers.staging import Staging
 from visavis.errors import InputError
 from visavis.files import printable_path
@@ -76,7 +76,7 @@ def first_shard(path: Path) -> Path | None:
 
 def _siblings(path: Path) -> Iterator[str]:
     if path.parent.is_dir():
-        yield from (file.name for file in path.parent.iterdir())
+        yield from (file.name for file in path.parent.iterdir() if not file.name.endswith(LABELS))
 
 
 def _require_all(found: list[Path]) -> None:

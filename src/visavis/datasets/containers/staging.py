@@ -36,8 +36,9 @@ class Staging:
         self._names: dict[str, str] = {}  # as written: as it is to be called
 
     def path(self, name: str) -> Path:
-        """Return where to write a file or folder that will be called ``name``."""
+        """Return where to write a file or folder that will be called ``name``, if it is written at all."""
         _require_absent(self._target / name)
+        self._names.pop(name, None)  # asked for again, it counts as the last
         self._names[name] = name
         return self.folder / name
 
@@ -47,7 +48,11 @@ class Staging:
 
     def finish(self) -> None:
         """Move everything to its place, what was named first last: so a set without its first file is not whole."""
-        moves = [(self.folder / name, self._target / final) for name, final in self._names.items()]
+        moves = [
+            (self.folder / name, self._target / final)
+            for name, final in self._names.items()
+            if (self.folder / name).exists()
+        ]
         for written, place in moves:
             _require_absent(place)
             if written.is_file():

@@ -204,8 +204,8 @@ def read_tfrecord(
 ) -> Iterator[Sample]:
     """Yield the photos of a file, or of all files of a pattern, in bounded memory.
 
-    A label is the text of the class, else its name in ``NAME.labels.txt``, else its id. Other features are kept as
-    ``metadata``, but for those of bytes that are no text.
+    A label is the text of the class, else its name in ``NAME.tfrecord.labels.txt``, else its id. Other features are
+    kept as ``metadata``, but for those of bytes that are no text.
 
     Parameters
     ----------
@@ -312,6 +312,8 @@ def write_tfrecord(
     crc = _checksum()
     shards = Shards(path, shard_size, counted=True)
     with staged(shards.first, needed) as staging:
+        labels = labels_path(path).name
+        staging.path(labels)  # refuses one that is there before any work is done
         for place, part in shards.split(samples, staging):
             with place.open("wb", buffering=_BUFFER) as raw, _packed(raw, path) as file:
 
@@ -323,8 +325,7 @@ def write_tfrecord(
                     file.write(_SUM.pack(crc(payload)))
 
                 put_each(part, put, bad)
-        if classes.names and not classes.numbered:
-            classes.save(staging.path(labels_path(path).name))
+        classes.save(staging.path(labels))
     return staging.placed
 
 

@@ -37,9 +37,9 @@ _KEY = "key"  # in .json: the sample's key, where a tar can't spell it
 def read_webdataset(path: str | os.PathLike[str], *, bad: Bad | None = None) -> Iterator[Sample]:
     """Yield the samples of a shard, or of all shards of a pattern, in bounded memory.
 
-    Nothing is unpacked to disk. A label is what ``.cls`` says (an id by its name in ``NAME.labels.txt``, or text), else
-    ``"label"`` in ``.json``, else a line of ``.txt``. The rest of ``.json`` is ``metadata``, and a ``.txt`` that is not
-    the label is its ``"text"``.
+    Nothing is unpacked to disk. A label is what ``.cls`` says (an id by its name in ``NAME.tar.labels.txt``, or text),
+    else ``"label"`` in ``.json``, else a line of ``.txt``. The rest of ``.json`` is ``metadata``, and a ``.txt`` that
+    is not the label is its ``"text"``.
 
     Parameters
     ----------
@@ -133,7 +133,8 @@ def _members(shard: Path) -> Iterator[tuple[int, str, bytes | InputError]]:
                 headers: list[tarfile.TarInfo] = archive.members  # type: ignore[attr-defined]
                 while (member := archive.next()) is not None:
                     headers.clear()  # it would keep them all
-                    at = member.offset
+                    if archive.offset <= (at := member.offset):
+                        raise _Broken(at, "the archive is damaged: a length is below zero")
                     if not member.isreg():
                         continue
                     if member.size > MAX_IMAGE:
@@ -204,7 +205,7 @@ def write_webdataset(
 ) -> list[Path]:
     """Write photos as tar shards; a path that ends with ``.gz`` or ``.tgz`` is compressed. Return the paths written.
 
-    A sample is its image, ``.cls`` with the class id where it has a label (names stand in ``NAME.labels.txt``), and
+    A sample is its image, ``.cls`` with the class id where it has a label (names stand in ``NAME.tar.labels.txt``), and
     ``.json`` where it has metadata.
 
     Parameters
@@ -230,6 +231,8 @@ def write_webdataset(
     shards = Shards(path, shard_size)
     last = ""
     with staged(shards.first, needed) as staging:
+        labels = labels_path(path).name
+        staging.path(labels)  # refuses one that is there before any work is done
         for place, part in shards.split(samples, staging):
             with (
                 place.open("wb", buffering=_BUFFER) as raw,
@@ -251,8 +254,7 @@ def write_webdataset(
                     headers.clear()  # it would keep them all
 
                 put_each(part, put, bad)
-        if classes.names and not classes.numbered:
-            classes.save(staging.path(labels_path(path).name))
+        classes.save(staging.path(labels))
     return staging.placed
 
 

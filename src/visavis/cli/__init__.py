@@ -15,6 +15,7 @@ import typer
 
 from visavis import __version__
 from visavis.cli.classify import app as classify
+from visavis.cli.cluster import cluster
 from visavis.cli.comparison import compare
 from visavis.cli.datasets import app as datasets
 from visavis.cli.demo import demo
@@ -64,7 +65,7 @@ def _root(
     """
 
 
-for _command in (detect, verify, find, enroll, identify):
+for _command in (detect, verify, find, enroll, identify, cluster):
     app.command()(_command)
 app.add_typer(gallery, name="gallery")
 models.command()(compare)

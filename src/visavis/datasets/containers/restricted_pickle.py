@@ -179,8 +179,8 @@ class _Machine:
         return Span(start, length)
 
     def text(self, length: int) -> str:
-        self.spend(length)
         found = self.blob(length)
+        self.spend(length)
         data = found.read(self.file) if isinstance(found, Span) else found
         return data.decode("utf-8", "surrogatepass")
 

@@ -86,7 +86,11 @@ def read_file(path: str | os.PathLike[str], limit: int) -> bytes:
         with open(path, "rb", opener=_open_without_waiting) as file:
             status = os.fstat(file.fileno())
             _require_regular(status, name)
-            data = file.read(limit + 1) if status.st_size <= limit else None
+            data = None
+            if status.st_size <= limit:
+                data = file.read(status.st_size + 1)  # room for all of the limit would take five times as long
+                if len(data) > status.st_size:  # it has grown, or is one of those that say 0
+                    data += file.read(limit + 1 - len(data))
     except FileNotFoundError:
         raise ImageError(f"{name} does not exist; check the path") from None
     except ImageError:

@@ -202,13 +202,16 @@ def _work(target: Path) -> Iterator[Path]:
     from filelock import FileLock, Timeout
 
     work = target / _WORK
+    partial = work / "partial"
     try:
         work.mkdir(parents=True, exist_ok=True)
         with FileLock(work / "lock", timeout=0):
-            shutil.rmtree(work / "partial", ignore_errors=True)  # of a run that was killed
-            (work / "partial").mkdir()
-            yield work / "partial"
-            shutil.rmtree(work / "partial", ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+            partial.mkdir()
+            try:
+                yield partial
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(work, ignore_errors=True)
     except Timeout:
         raise StorageError(f"another run is writing into {printable_path(target)}; wait for it") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from visavis.alignment import align
 from visavis.curation.inspection import Inspected
 from visavis.errors import VisavisError
 from visavis.image import load_image
-from visavis.reporting.document import Bars, Curve, Document, Figure, Picture, Pictures, Section, Table
+from visavis.reporting.document import Bars, Curve, Document, Figure, Picture, Pictures, Section, Table, Text
 from visavis.types import Image
 
 __all__ = ["Measure", "Statistics", "average_face", "statistics_document", "statistics_of"]
@@ -168,8 +169,11 @@ def statistics_document(name: str, seen: Inspected, found: Statistics, facts: Se
         sections.append(Section("Average face", [pictures]))
     for measure in MEASURES:
         values = found.values[measure.name]
-        if not np.isnan(values).all():
-            sections.append(Section(measure.title, [_distribution(measure, values), *_ends(measure, values, seen)]))
+        there = values[~np.isnan(values)]
+        if len(there) and there.min() == there.max():
+            sections.append(Section(measure.title, [Text(f"All have {there[0]:.4g} ({measure.unit}).")]))
+        elif len(there):
+            sections.append(Section(measure.title, [_distribution(measure, there), *_ends(measure, values, seen)]))
     return Document(f"The data set {name}", summary, sections, facts, found.to_dict())
 
 
@@ -211,9 +215,8 @@ def _per_person(counts: npt.NDArray[np.int64]) -> tuple[list[str], list[int]]:
     return names, values
 
 
-def _distribution(measure: Measure, values: Floats) -> Figure:
-    there = values[~np.isnan(values)]
-    counts, edges = np.histogram(there, bins=_BINS)
+def _distribution(measure: Measure, there: Floats) -> Figure:
+    counts, edges = np.histogram(there, bins=min(_BINS, math.ceil(2 * math.sqrt(len(there)))))
     line = Curve("photos", edges, np.append(counts, 0).astype(np.float64))
     low, middle, high = np.quantile(there, (0.05, 0.5, 0.95))
     told = f"Half of the photos lie below {middle:.3g}, nine in ten from {low:.3g} to {high:.3g}."

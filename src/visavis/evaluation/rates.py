@@ -106,6 +106,11 @@ class Scores:
         return len(self.similarities)
 
     @property
+    def several_folds(self) -> Ints | None:
+        """The folds, where there are at least two."""
+        return self.folds if self.folds is not None and len(np.unique(self.folds)) > 1 else None
+
+    @property
     def independent(self) -> bool:
         """Whether no subject is in two pairs; True too where subjects are not known."""
         if self.subjects is None:
@@ -194,7 +199,7 @@ class VerificationResult:
         How intervals were found: ``"exact binomial"`` where pairs are independent (equal error rate and AUC then by a
         bootstrap over pairs), ``"subject bootstrap"`` otherwise.
     accuracy
-        Over folds; None without folds.
+        Over folds; None without two of them.
     rates
         One a FAR asked for, falling.
     warnings
@@ -267,7 +272,7 @@ def evaluate_scores(
     sound = [far for far in asked if far >= least_measurable(curve.nonmated) * (1 - 1e-9)]
     thresholds = [curve.threshold_at_fmr(far) for far in sound]
     people = None if scores.independent else scores.subjects
-    pairs = WeighedPairs(scores.similarities, m, scores.folds, fars=sound, thresholds=thresholds)
+    pairs = WeighedPairs(scores.similarities, m, scores.several_folds, fars=sound, thresholds=thresholds)
     draws = [pairs.measure(weights) for weights in pair_weights(m, people, repeats, seed)]
 
     def estimate(right: int, of: int, drawn: Sequence[float]) -> Estimate:
@@ -285,9 +290,9 @@ def evaluate_scores(
         fmr = estimate(int(curve.nonmated_accepted[at]), curve.nonmated, [draw.fmr[i] for draw in draws])
         rates.append(RateAt(far, True, needed, thresholds[i], tar, fmr))
     accuracy = None
-    if scores.folds is not None:
-        shares = ten_fold(scores.similarities, m, scores.folds)
-        right = round(float((shares * np.unique(scores.folds, return_counts=True)[1]).sum()))
+    if (folds := scores.several_folds) is not None:
+        shares = ten_fold(scores.similarities, m, folds)
+        right = round(float((shares * np.unique(folds, return_counts=True)[1]).sum()))
         error = float(shares.std(ddof=1) / len(shares) ** 0.5)
         share = estimate(right, len(m), [draw.accuracy for draw in draws])
         accuracy = FoldAccuracy(tuple(map(float, shares)), float(shares.mean()), error, share)
@@ -311,6 +316,8 @@ def _warnings(scores: Scores) -> tuple[str, ...]:
     said = []
     if scores.similarities.min() == scores.similarities.max():
         said.append(CONSTANT)
+    if scores.folds is not None and scores.several_folds is None:
+        said.append("all pairs are in one fold: there is no accuracy over folds")
     if scores.subjects is None:
         said.append("subjects are not known: intervals take pairs as independent, and are too narrow if people recur")
     return tuple(said)

@@ -17,6 +17,7 @@ from visavis.evaluation.intervals import Estimate, wilson
 
 __all__ = [
     "accuracy",
+    "fold_decisions",
     "pair_similarities",
     "tar_at_far",
     "ten_fold",
@@ -55,19 +56,26 @@ def ten_fold(similarities: npt.ArrayLike, mated: npt.ArrayLike, folds: npt.Array
     >>> ten_fold([0.9, 0.2, 0.9, 0.3], [True, False, True, False], [0, 0, 1, 1]).tolist()
     [1.0, 1.0]
     """
+    right = fold_decisions(similarities, mated, folds)
+    f = np.asarray(folds)
+    return np.array([right[f == fold].mean() for fold in np.unique(f)])
+
+
+def fold_decisions(similarities: npt.ArrayLike, mated: npt.ArrayLike, folds: npt.ArrayLike) -> Mask:
+    """Return whether each pair is decided rightly at the threshold that is best on the other folds; see `ten_fold`."""
     s, m, f = _pairs(similarities, mated, folds)
     names = np.unique(f)
     if len(names) < 2:
         raise InputError("the accuracy over folds needs at least two folds")
-    shares = []
+    decided = np.empty(len(s), bool)
     for held_out in names:
         train, test = f != held_out, f == held_out
         candidates = np.unique(s[train])
         yes, no = np.sort(s[train & m]), np.sort(s[train & ~m])
         right = len(yes) - np.searchsorted(yes, candidates) + np.searchsorted(no, candidates)
         best = candidates[right == right.max()]
-        shares.append(float(((s[test] >= best[len(best) // 2]) == m[test]).mean()))
-    return np.array(shares)
+        decided[test] = (s[test] >= best[len(best) // 2]) == m[test]
+    return decided
 
 
 def accuracy(similarities: npt.ArrayLike, mated: npt.ArrayLike, folds: npt.ArrayLike, level: float = 0.95) -> Estimate:

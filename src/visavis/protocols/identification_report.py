@@ -13,6 +13,8 @@ from visavis.reporting.document import Curve, Document, Figure, Part, Section, T
 
 __all__ = ["identification_document", "open_table", "percent", "rank_table", "trade_off"]
 
+_SEEN = 10  # strangers let through, from which on a rate is worth a sentence
+
 
 def identification_document(found: Identification, data: str, facts: Sequence[tuple[str, str]]) -> Document:
     """Return the report of an identification.
@@ -30,7 +32,8 @@ def identification_document(found: Identification, data: str, facts: Sequence[tu
         f"{percent(closed.rank(1))} had the right subject first."
     )
     if found.open is not None and found.open.points:
-        point = found.open.points[-1]
+        seen = [point for point in found.open.points if point.fpir.value * found.open.nonmated >= _SEEN]
+        point = min(seen or found.open.points, key=lambda point: point.wanted)
         summary += (
             f" Where {point.wanted:.3g} of {found.open.nonmated:,} strangers' probes may reach somebody, "
             f"{percent(point.tpir)} of the mated ones reach their own subject."

@@ -15,11 +15,12 @@ from visavis.cli.report import Column, Report, rate
 from visavis.errors import InputError
 
 if TYPE_CHECKING:
+    from visavis.evaluation.identification import OpenSet
     from visavis.evaluation.intervals import Estimate
     from visavis.protocols.embedding import Choice, Embedded
     from visavis.protocols.identification import Identification
 
-__all__ = ["COLUMNS", "EmbeddingsFile", "brought", "identification", "shown"]
+__all__ = ["COLUMNS", "EmbeddingsFile", "brought", "identification", "shown", "warn_of_few"]
 
 EmbeddingsFile = Annotated[
     Path | None,
@@ -139,6 +140,13 @@ def shown(report: Report, what: str, at: str, share: Estimate, threshold: float 
     report.row(what, at, similarity, f"{share.value:.2%}", f"{share.low:.2%} .. {share.high:.2%}")
 
 
+def warn_of_few(report: Report, found: OpenSet, where: str = "") -> None:
+    """Warn of FPIRs that so few non-mated probes can't show."""
+    lost = [rate(point.wanted) for point in found.points if not point.supported]
+    if lost:
+        report.warn(f"{found.nonmated:,} non-mated probes{where} can't show FPIR {', '.join(lost)}: one is too many")
+
+
 def _show(report: Report, found: Identification) -> None:
     closed = found.closed
     for k in (1, 5):
@@ -147,8 +155,8 @@ def _show(report: Report, found: Identification) -> None:
         at = f"FPIR {rate(point.wanted)}"
         shown(report, "TPIR", at, point.tpir, point.threshold)
         shown(report, "DIR, rank 1", at, point.dir, point.threshold)
-        if not point.supported:
-            report.warn(f"{found.open.nonmated if found.open else 0} non-mated probes can't show {at}: one is too few")
+    if found.open is not None:
+        warn_of_few(report, found.open)
     for one in found.distractors:
         shown(report, "rank 1 of distractors", f"{one.size:,}", one.rates.rank(1))
     gallery, probes = found.without

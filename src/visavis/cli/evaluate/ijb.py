@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from visavis.cli.evaluate.identification import COLUMNS, shown
+from visavis.cli.evaluate.identification import COLUMNS, shown, warn_of_few
 from visavis.cli.faces import counted
 from visavis.cli.models import under_way
 from visavis.cli.options import Json, Machine, Recognition, ReportFile, unpacked
@@ -119,6 +119,7 @@ def _show(report: Report, found: IjbResult) -> None:
             shown(report, f"1:N {gallery.name} rank", str(k), gallery.closed.rank(min(k, len(gallery.closed.cmc))))
         for point in gallery.open.points:
             shown(report, f"1:N {gallery.name} TPIR", f"FPIR {rate(point.wanted)}", point.tpir, point.threshold)
+        warn_of_few(report, gallery.open, f" of gallery {gallery.name}")
     for name, value in found.means().items():
         report.row("1:N mean", name, "", f"{value:.2%}", "")
     if found.joined is not None:

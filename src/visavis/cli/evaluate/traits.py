@@ -79,6 +79,9 @@ def traits(
         every = measure(list(range(len(truth))))
         report.fields(file=str(file), kind="age" if age else "classes", **every.to_dict())
         _show(report, "all", every)
+        never = [one.name for one in getattr(every, "classes", ()) if not one.faces]
+        if never:
+            report.warn(f"predicted, and never true: {', '.join(map(repr, never[:10]))}; counted as 0 in macro F1")
         members: dict[str, list[int]] = {}
         for i, group in enumerate(groups):
             members.setdefault(group, []).append(i)

@@ -167,14 +167,14 @@ def folder_name(name: str, reserved: Sequence[str] = ()) -> str:
     Examples
     --------
     >>> folder_name("王芳"), folder_name("../a:b")
-    ('王芳', '.._a_b-cbb6a0')
+    ('王芳', '_.._a_b-7b2665')
     """
     safe = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name)[:80].rstrip(". ")
     plain = safe == name and not safe.startswith(".") and safe.lower() not in reserved
     devices = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
     if plain and safe and safe.split(".")[0].lower() not in devices:
         return safe
-    return f"{'_' if safe.startswith('.') and not safe.strip('.') else ''}{safe}-{_short(name)}"
+    return f"{'_' if safe.startswith('.') else ''}{safe}-{_short(name)}"
 
 
 def _short(text: str) -> str:

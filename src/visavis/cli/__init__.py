@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from visavis import __version__
+from visavis.cli.calibrate import calibrate
 from visavis.cli.classify import app as classify
 from visavis.cli.cluster import cluster
 from visavis.cli.comparison import compare
@@ -73,7 +74,7 @@ app.add_typer(classify, name="classify")
 app.add_typer(models, name="models")
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(datasets, name="datasets")
-for _command in (demo, doctor, bench):
+for _command in (calibrate, demo, doctor, bench):
     app.command()(_command)
 
 

@@ -246,7 +246,8 @@ def spelled(value: float | None, calibration: Calibration | None) -> str:
     """Return an error rate of a threshold with what it means and where it was measured."""
     if value is None or calibration is None:
         return "unknown (this model was not calibrated)"
-    return f"{rate(value)}: 1 in {1 / value:,.0f} pairs of different people, on {calibration.data}"
+    measured_on = f"measured on {calibration.data}" if calibration.measured else f"on {calibration.data}"
+    return f"{rate(value)}: 1 in {1 / value:,.0f} pairs of different people, {measured_on}"
 
 
 def say_where(report: Report, out: Path | None) -> None:

@@ -316,7 +316,8 @@ def _described(card: ModelCard, state: ModelState, needs: str) -> Iterator[tuple
         yield "figure", f"{what}: {figure}"
     for variant, table in card.calibrations.items():
         pairs = f"{table.mated_pairs:,} mated and {table.nonmated_pairs:,} non-mated pairs"
-        yield "calibration", f"{variant} on {table.data}, {pairs}"
+        when = f", measured here {table.measured}, {table.people:,} people" if table.measured else ""
+        yield "calibration", f"{variant} on {table.data}, {pairs}{when}"
         for similarity, fmr in zip(table.similarities, table.fmr, strict=True):
             yield "", f"similarity {similarity:.4f}: FMR {rate(fmr)}"
         yield "", table.note

@@ -210,7 +210,7 @@ def identify(
         report.fields(read=report.done - report.skipped, faces=total, named=named)
         report.note(
             f"{named} of {counted(total, 'face')} named, in {counted(report.done - report.skipped, 'photo')}\n"
-            f"{_threshold(point)}; model {point.model}, {_people(people)} enrolled"
+            f"{_threshold(point)}{_measured_on(calibration)}; model {point.model}, {_people(people)} enrolled"
         )
         say_where(report, out)
         code = report.end()
@@ -242,6 +242,10 @@ def _cells(source: str, found: Candidates, top: int, calibration: Calibration | 
 
 def _threshold(point: Candidates) -> str:
     return f"threshold {point.threshold:.3f}: FPIR {rate(point.fpir)}, FMR {rate(point.fmr)}"
+
+
+def _measured_on(calibration: Calibration | None) -> str:
+    return "" if calibration is None else f", measured on {calibration.data}"
 
 
 def _no_faces(model: str) -> Any:

@@ -73,7 +73,8 @@ def contact_sheet(
 def _title(album: Album, person: Person, names: Mapping[int, str]) -> str:
     photos = len(np.unique(album.photo[person.rows]))
     name = f": {names[person.cluster]}" if person.cluster in names else ""
-    return f"Cluster {person.cluster + 1}{name} ({len(person.rows):,} faces in {photos:,} {'photo' if photos == 1 else 'photos'})"
+    many = "photo" if photos == 1 else "photos"
+    return f"Cluster {person.cluster + 1}{name} ({len(person.rows):,} faces in {photos:,} {many})"
 
 
 def _sizes(people: Sequence[Person]) -> Table:

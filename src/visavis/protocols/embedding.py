@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from visavis.datasets.lfw import central
 from visavis.datasets.photos import PhotoSet
-from visavis.errors import InputError
+from visavis.errors import InputError, VisavisError
 from visavis.files import printable_path, reason
 from visavis.geometry import area
 from visavis.image import load_image
@@ -57,6 +58,9 @@ class Embedded:
         n = len(self.names)
         if self.vectors.ndim != 2 or len(self.vectors) != n or self.found.shape != (n,):
             raise InputError(f"{n} photos need vectors ({n}, d) and found ({n},), not {self.vectors.shape}")
+        if len(set(self.names)) < n:
+            double = Counter(self.names).most_common(1)[0][0]
+            raise InputError(f"embeddings of {self.model} name the photo {double[:80]!r} twice")
         if not np.isfinite(self.vectors).all():
             raise InputError(f"embeddings of {self.model} hold NaN or infinity")
 
@@ -118,6 +122,7 @@ def embed_photos(
     choose: Choice = "largest",
     rows: Sequence[int] | None = None,
     say: Callable[[str], None] | None = None,
+    failed: Callable[[str, VisavisError], None] | None = None,
 ) -> Embedded:
     """Return the embedding of one face of each photo.
 
@@ -129,15 +134,20 @@ def embed_photos(
         Which photos; all without it.
     say
         Called with what is under way.
+    failed
+        Called with the name of a photo that can't be read, and why; it then counts as one without a face. Not of
+        crops (``"aligned"``).
 
     Raises
     ------
     InputError
-        If a photo can't be read.
+        If a photo can't be read, and ``failed`` is not given.
     """
     wanted = range(len(data.photos)) if rows is None else [int(row) for row in rows]
     vectors: list[npt.NDArray[np.float32] | None] = []
-    found_vectors = _aligned(data, analyzer, wanted) if choose == "aligned" else _chosen(data, analyzer, wanted, choose)
+    found_vectors = (
+        _aligned(data, analyzer, wanted) if choose == "aligned" else _chosen(data, analyzer, wanted, choose, failed)
+    )
     for n, vector in enumerate(found_vectors):
         if say is not None and n % 20 == 0:
             say(f"{analyzer.model}: {n:,} of {len(wanted):,} photos")
@@ -151,11 +161,30 @@ def embed_photos(
 
 
 def _chosen(
-    data: PhotoSet, analyzer: Analyzer, rows: Sequence[int], choose: Choice
+    data: PhotoSet,
+    analyzer: Analyzer,
+    rows: Sequence[int],
+    choose: Choice,
+    failed: Callable[[str, VisavisError], None] | None,
 ) -> Iterator[npt.NDArray[np.float32] | None]:
-    for n, analysis in enumerate(analyzer.stream((data.read(i) for i in rows), keep_images=True)):
-        if analysis.error is not None:
-            raise InputError(f"{data.photos[rows[n]]}: {analysis.error}")
+    unread: dict[int, VisavisError] = {}
+
+    def sources() -> Iterator[bytes]:
+        for n, i in enumerate(rows):
+            try:
+                yield data.read(i)
+            except VisavisError as error:
+                unread[n] = error
+                yield b""  # which can't be analyzed, and so comes back in its place
+
+    for n, analysis in enumerate(analyzer.stream(sources(), keep_images=True)):
+        error = unread.pop(n, analysis.error)
+        if error is not None:
+            if failed is None:
+                raise InputError(f"{data.photos[rows[n]]}: {error}")
+            failed(data.photos[rows[n]], error)
+            yield None
+            continue
         assert analysis.image is not None
         face = _face(analysis.faces, analysis.image.shape[:2], choose)
         yield None if not len(face) or face.embeddings is None else face.embeddings.vectors[0]

@@ -62,7 +62,7 @@ class ClosedSet:
     level: float = 0.95
 
     def rank(self, k: int) -> Estimate:
-        """Return the share of mated probes whose subject came among the first k."""
+        """Return the share of mated probes whose subject came among the first k; all, where fewer are enrolled."""
         if k < 1:
             raise InputError(f"ranks begin at 1, not {k}")
         i = min(k, len(self.cmc)) - 1
@@ -72,7 +72,7 @@ class ClosedSet:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
-        stated = [k for k in RANKS if k <= max(len(self.cmc), 1)]
+        stated = [k for k in RANKS if k <= len(self.cmc) or self.gallery == len(self.cmc)]
         return {
             "gallery": self.gallery,
             "probes": self.probes,

@@ -138,5 +138,4 @@ def _among(found: Identification) -> list[Part]:
 
 
 def _ranks(found: ClosedSet) -> list[str]:
-    """Return the stated ranks; where fewer are enrolled the right subject can't come later."""
-    return [percent(found.rank(min(k, len(found.cmc)))) for k in RANKS]
+    return [percent(found.rank(k)) for k in RANKS]

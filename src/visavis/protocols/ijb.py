@@ -85,9 +85,7 @@ class IjbResult:
         """Return the means over galleries, as papers print them: ``rank1``, ``tpir@0.01``, ..."""
         if not self.galleries:
             return {}
-        found = {
-            f"rank{k}": [one.closed.rank(min(k, len(one.closed.cmc))).value for one in self.galleries] for k in RANKS
-        }
+        found = {f"rank{k}": [one.closed.rank(k).value for one in self.galleries] for k in RANKS}
         for i, point in enumerate(self.galleries[0].open.points):
             found[f"tpir@{point.wanted:g}"] = [one.open.points[i].tpir.value for one in self.galleries]
         return {name: float(np.mean(values)) for name, values in found.items()}

@@ -150,7 +150,7 @@ def warn_of_few(report: Report, found: OpenSet, where: str = "") -> None:
 def _show(report: Report, found: Identification) -> None:
     closed = found.closed
     for k in (1, 5):
-        shown(report, "rank", str(k), closed.rank(min(k, len(closed.cmc))))
+        shown(report, "rank", str(k), closed.rank(k))
     for point in found.open.points if found.open is not None else ():
         at = f"FPIR {rate(point.wanted)}"
         shown(report, "TPIR", at, point.tpir, point.threshold)

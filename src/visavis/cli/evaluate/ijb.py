@@ -116,7 +116,7 @@ def _show(report: Report, found: IjbResult) -> None:
             report.warn(f"{found.verification.nonmated:,} non-mated pairs can't show FAR {', '.join(lost)}")
     for gallery in found.galleries:
         for k in (1, 5, 10):
-            shown(report, f"1:N {gallery.name} rank", str(k), gallery.closed.rank(min(k, len(gallery.closed.cmc))))
+            shown(report, f"1:N {gallery.name} rank", str(k), gallery.closed.rank(k))
         for point in gallery.open.points:
             shown(report, f"1:N {gallery.name} TPIR", f"FPIR {rate(point.wanted)}", point.tpir, point.threshold)
         warn_of_few(report, gallery.open, f" of gallery {gallery.name}")

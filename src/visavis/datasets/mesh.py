@@ -30,6 +30,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 _SCALE = 4  # lines are drawn at this many times the size and averaged
 _FRACTION = 4  # bits of a pixel that OpenCV is given
 _MAX_SIDE = 8192
+_MAX_ASPECT = 8
 _POINTS = 160  # of a line across the picture
 _CALM = 0.6  # wavelength of rings, as share of the picture's side, from which waves swing in full
 # What is printed is mostly white or gray, sometimes a pale or dark color.
@@ -93,11 +94,15 @@ class Mesh:
         Raises
         ------
         InputError
-            If a side is not from 1 to 8,192 pixels.
+            If a side is not from 1 to 8,192 pixels, or one is over 8 times the other.
         """
         height, width = (size, size) if isinstance(size, int) else size
         if not (1 <= height <= _MAX_SIDE and 1 <= width <= _MAX_SIDE):
             raise InputError(f"a mesh has sides of 1 to {_MAX_SIDE} pixels, not {width}x{height}")
+        if max(height, width) > _MAX_ASPECT * min(height, width):  # the number of lines grows with its square
+            raise InputError(
+                f"a picture of {width}x{height} is no face: one side is over {_MAX_ASPECT} times the other"
+            )
         # Large pictures hold more pixels a line: less has to be averaged.
         scale = _SCALE if max(height, width) <= 1024 else 2 if max(height, width) <= 4096 else 1
         canvas = np.zeros((height * scale, width * scale), np.uint8)

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from visavis.errors import InputError
-from visavis.evaluation.intervals import bootstrap_interval, exact_binomial, least_measurable, subject_draws, wilson
+from visavis.evaluation.intervals import (
+    bootstrap_interval,
+    bootstrap_share,
+    exact_binomial,
+    exact_share,
+    least_measurable,
+    measurable,
+    subject_draws,
+    wilson,
+)
 
 COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 LEVELS = st.sampled_from([0.5, 0.9, 0.95, 0.999])
@@ -59,6 +68,24 @@ def test_the_rule_of_three_is_the_exact_bound_without_errors() -> None:
             least_measurable(trials), rel=0.02
         )  # one side of 95 %
     assert least_measurable(0) == np.inf
+
+
+def test_rates_below_the_rule_of_three_are_left_out() -> None:
+    assert measurable([1e-3, 0.1, 1e-2, 1e-4], 3000) == [0.1, 1e-2, 1e-3]
+    assert measurable([0.5], 0) == []
+
+
+def test_shares_carry_their_interval() -> None:
+    assert exact_share(3, 10).to_dict() == {
+        "value": 0.3,
+        "low": exact_binomial(3, 10)[0],
+        "high": exact_binomial(3, 10)[1],
+        "level": 0.95,
+    }
+    wide = bootstrap_share(500, 1000, np.linspace(0, 1, 101), 0.9)
+    assert (wide.low, wide.high) == pytest.approx((0.05, 0.95))
+    same = bootstrap_share(1000, 1000, np.ones(100))  # every draw shows what every trial does
+    assert (same.low, same.high) == wilson(1000, 1000)
 
 
 def test_draws_are_of_as_many_people_and_the_same_again() -> None:

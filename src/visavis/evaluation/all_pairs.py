@@ -19,7 +19,7 @@ from visavis.evaluation.intervals import (
     Estimate,
     bootstrap_interval,
     bootstrap_share,
-    least_measurable,
+    measurable,
     subject_draws,
 )
 from visavis.evaluation.rates import CONSTANT, FARS, RateAt, VerificationResult
@@ -182,7 +182,7 @@ def evaluate_all_pairs(
             f"{pairs.nonmated} non-mated pairs"
         )
     asked = sorted(fars, reverse=True)
-    sound = [far for far in asked if far >= least_measurable(pairs.nonmated) * (1 - 1e-9)]
+    sound = measurable(fars, pairs.nonmated)
     yes, no, mated = _histograms(pairs)
     rough = _curve(pairs, yes, no, {})
     at = [*(rough.threshold_at_fmr(far) for far in sound), rough.eer()[1]]

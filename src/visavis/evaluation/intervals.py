@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -19,6 +19,7 @@ __all__ = [
     "exact_binomial",
     "exact_share",
     "least_measurable",
+    "measurable",
     "subject_draws",
     "wilson",
 ]
@@ -108,6 +109,11 @@ def least_measurable(trials: int) -> float:
     return 3 / trials if trials else float("inf")
 
 
+def measurable(rates: Sequence[float], trials: int) -> list[float]:
+    """Return those of the rates that so many trials can show, the highest first."""
+    return [rate for rate in sorted(rates, reverse=True) if rate >= least_measurable(trials) * (1 - 1e-9)]
+
+
 def subject_draws(people: int, repeats: int = 400, seed: int = 2026) -> Iterator[npt.NDArray[np.int64]]:
     """Yield ``repeats`` bootstrap draws of people: how often each of them is in it, ``(people,)``.
 
@@ -129,8 +135,9 @@ def bootstrap_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[floa
     Raises
     ------
     InputError
-        If none could be measured.
+        If none could be measured, or ``level`` is not between 0 and 1.
     """
+    _check_level(level)
     measured: npt.NDArray[np.floating[Any]] = np.asarray(values, np.float64)
     measured = measured[~np.isnan(measured)]
     if not len(measured):
@@ -155,5 +162,9 @@ def _check(successes: int, trials: int, level: float) -> None:
         raise InputError(
             f"{successes} of {trials} is no share: there must be a trial, and no more successes than trials"
         )
+    _check_level(level)
+
+
+def _check_level(level: float) -> None:
     if not 0 < level < 1:
         raise InputError(f"a confidence level lies between 0 and 1, not {level}")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from visavis.errors import InputError
 from visavis.evaluation.bootstrap import WeighedPairs, pair_weights
 from visavis.evaluation.curves import ErrorCurve
-from visavis.evaluation.intervals import Estimate, bootstrap_interval, bootstrap_share, exact_share, least_measurable
+from visavis.evaluation.intervals import Estimate, bootstrap_interval, bootstrap_share, exact_share, measurable
 from visavis.evaluation.verification import ten_fold
 
 __all__ = [
@@ -269,7 +269,7 @@ def evaluate_scores(
     m = scores.mated
     curve = ErrorCurve.of(scores.similarities[m], scores.similarities[~m])
     asked = sorted(fars, reverse=True)
-    sound = [far for far in asked if far >= least_measurable(curve.nonmated) * (1 - 1e-9)]
+    sound = measurable(fars, curve.nonmated)
     thresholds = [curve.threshold_at_fmr(far) for far in sound]
     people = None if scores.independent else scores.subjects
     pairs = WeighedPairs(scores.similarities, m, scores.several_folds, fars=sound, thresholds=thresholds)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from visavis.errors import EngineError, InputError
 from visavis.evaluation.bootstrap import Draw, WeighedPairs, pair_weights
-from visavis.evaluation.intervals import bootstrap_interval, least_measurable
+from visavis.evaluation.intervals import bootstrap_interval, measurable
 from visavis.evaluation.rates import FARS, Scores
 from visavis.evaluation.verification import fold_decisions
 
@@ -166,7 +166,7 @@ def compare_models(
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
     first = next(iter(scores.values()))
-    sound = [far for far in sorted(fars, reverse=True) if far >= least_measurable(int((~first.mated).sum())) - 1e-12]
+    sound = measurable(fars, int((~first.mated).sum()))
     pairs = {
         name: WeighedPairs(one.similarities, one.mated, one.several_folds, fars=sound) for name, one in scores.items()
     }

@@ -206,13 +206,12 @@ def _work(target: Path) -> Iterator[Path]:
     try:
         work.mkdir(parents=True, exist_ok=True)
         with FileLock(work / "lock", timeout=0):
-            shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
-            partial.mkdir()
             try:
+                shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+                partial.mkdir()
                 yield partial
             finally:
-                shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(work, ignore_errors=True)
+                shutil.rmtree(work, ignore_errors=True)
     except Timeout:
         raise StorageError(f"another run is writing into {printable_path(target)}; wait for it") from None
     except OSError as error:

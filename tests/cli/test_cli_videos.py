@@ -85,6 +85,15 @@ def test_mesh(run: Run, photos: Path, tmp_path: Path) -> None:
     )
 
 
+def test_pack_any_format_that_is_read(run: Run, photos: Path, tmp_path: Path) -> None:
+    assert run("datasets", "convert", photos, tmp_path / "set.rec").code == 0
+    for source, target in ((photos, "a.pack"), (tmp_path / "set.rec", "b.pack")):
+        assert run("datasets", "pack", source, "--out", tmp_path / target).code == 0
+    a, b = (PackedFaces.open(tmp_path / name) for name in ("a.pack", "b.pack"))
+    assert np.array_equal(a.images, b.images)
+    assert [a.people[i] for i in a.labels] == [b.people[i] for i in b.labels]
+
+
 def test_pack(run: Run, photos: Path, tmp_path: Path) -> None:
     done = run("datasets", "pack", photos, "--out", tmp_path / "a.pack", "--size", "112x96", "--json")
     assert done.code == 0
@@ -100,7 +109,7 @@ def test_pack(run: Run, photos: Path, tmp_path: Path) -> None:
     (bad / "2.jpg").write_text("no photo", "utf-8")
     refused = run("datasets", "pack", tmp_path / "set", "--out", tmp_path / "b.pack")
     assert refused.code == 2
-    assert "ada/2.jpg" in refused.err
+    assert "ada/2: " in refused.err
     assert not (tmp_path / "b.pack").exists()
     kept = run("datasets", "pack", tmp_path / "set", "--out", tmp_path / "b.pack", "--skip-bad", "--encoded")
     assert kept.code == 1

@@ -17,8 +17,8 @@ __all__ = ["pack"]
 
 def pack(
     data: Annotated[
-        str,
-        typer.Argument(metavar="DATA", help="Folder with a sub-folder a person, LFW's zip, or a name in VISAVIS_DATA."),
+        Path,
+        typer.Argument(metavar="DATA", help="A data set as convert reads it: a folder, .rec, .tfrecord, .tar, ..."),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file, as train.pack.")],
     encoded: Annotated[
@@ -45,31 +45,33 @@ def pack(
     Examples:
       visavis datasets pack aligned/ --out train.pack
       visavis datasets pack photos/ --out train.pack --encoded
+      visavis datasets pack train.rec --out train.pack
     """
     from visavis.curation.crops import parse_size
+    from visavis.datasets.containers import recognized
     from visavis.datasets.packing import pack as write
-    from visavis.datasets.packing import samples_of
-    from visavis.datasets.photos import open_photos
+    from visavis.files import find_images
     from visavis.models.session import usable_cores
 
     with Report("datasets pack", as_json=as_json) as report:
         sides = None if size is None else parse_size(size)
-        photos = open_photos(data)
+        kind, source = recognized(data)
         left_out: list[dict[str, Any]] = []
 
-        def bad(key: str, error: VisavisError) -> None:
+        def bad(error: VisavisError) -> None:
             report.skipped += 1
             report.say(f"skipped: {error}")
-            left_out.append({"image": key, "error": {"type": type(error).__name__, "message": str(error)}})
+            left_out.append({"type": type(error).__name__, "message": str(error)})
 
-        work = report.track(samples_of(photos), lambda: len(photos.photos), "packing")
+        samples = kind.read(source, bad=bad if skip_bad else None)
+        work = report.track(samples, lambda: sum(1 for _ in find_images([source])) if source.is_dir() else 0, "packing")
         made = write(
             work,
             out,
             encoded=encoded,
             size=sides,
             threads=threads or usable_cores(),
-            bad=bad if skip_bad else None,
+            bad=(lambda _, error: bad(error)) if skip_bad else None,
         )
         shape = None if made.shape is None else list(made.shape)
         report.fields(

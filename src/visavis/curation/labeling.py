@@ -182,6 +182,8 @@ def compare(first: Iterable[Annotation], corrected: Iterable[Annotation], *, lea
         seen.add(name)
         kept.append(item.replace(image=name))
         pictures.append(_compared(before[name], item, least))
+    if not kept:
+        raise InputError("the corrections have no picture that anybody has worked on; finish some and export again")
     if not pictures:
         raise InputError("not one picture of the corrections is among the first; are they of the same pictures?")
     return Corrections(tuple(pictures), tuple(kept), tuple(name for name in before if name not in seen), tuple(new))

@@ -93,7 +93,7 @@ def read_annotations(
     skip_missing
         Leave out what is marked on pictures that are not in ``images``, instead of refusing.
     truth
-        The COCO ground truth that a file of results refers to.
+        The ground truth that a file of COCO results refers to: by ids where it is COCO too, else by names.
 
     Raises
     ------
@@ -105,11 +105,12 @@ def read_annotations(
         raise InputError(f"there is no format {name!r}; there are {', '.join(ANNOTATION_FORMATS)}")
     items: Iterator[Annotation]
     if name == "coco-results":
-        if truth is None or recognize(truth) != "coco":
-            raise InputError(
-                f"{printable_path(path)} holds COCO results, which need the COCO ground truth they refer to"
-            )
-        items = coco.read_results(path, *coco.image_ids(truth))
+        if truth is None:
+            raise InputError(f"{printable_path(path)} holds COCO results, which need the ground truth they refer to")
+        if recognize(truth) == "coco":
+            items = coco.read_results(path, *coco.image_ids(truth))
+        else:  # whose pictures have no ids but names
+            items = coco.read_results(path, {item.image: item.image for item in read_annotations(truth)})
     elif name == "yolo":
         items = yolo.read(path, images, skip_missing=skip_missing)
         images = None  # looked up already

@@ -81,7 +81,7 @@ def write(path: Path, items: Iterable[Annotation]) -> None:
     with new_file(path) as file:
         for item in items:
             name = PurePosixPath(item.image)
-            name = name.with_suffix("") if name.suffix.lower() in IMAGE_SUFFIXES else name
+            name = name.with_suffix("") if name.suffix == ".jpg" else name
             file.write(f"{name}\n{len(item)}\n")
             for i, (x1, y1, x2, y2) in enumerate(item.boxes.astype(np.float64).tolist()):
                 ellipse = None if item.ellipses is None else item.ellipses[i]

@@ -14,6 +14,7 @@ from visavis.errors import InputError
 __all__ = ["json_items"]
 
 _CHUNK = 2**18
+_MARKS = (",", "]", "}", ":", " ", "\t", "\n", "\r")
 _MAX_ITEM = 64 * 2**20  # characters of one item
 
 
@@ -127,7 +128,8 @@ class _Reader:
             problem = ""
             try:
                 value, end = self._decoder.raw_decode(self._text, self._at)
-                if end < len(self._text) or self._end:  # else a number may go on in what was not read yet
+                # Without a mark behind it, a number may go on in what was not read yet: 0 of "0.5".
+                if self._end or self._text[end : end + 1] in _MARKS:
                     self._at = end
                     return value
             except RecursionError:

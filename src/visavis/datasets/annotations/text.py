@@ -108,8 +108,8 @@ def limited_count(text: str, at: str) -> int:
 
 def short(value: object) -> str:
     """Return a piece of a file, quoted and cut, for a message."""
-    text = value if isinstance(value, str) else repr(value)
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+    text = repr(value[:200] if isinstance(value, str) else value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def checked_name(text: object, at: str) -> str:

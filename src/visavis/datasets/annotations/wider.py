@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -102,7 +102,7 @@ def _predictions(folder: Path) -> Iterator[Annotation]:
     for file in files:
         rows: list[list[float]] = []
         lines = lines_of(file)
-        next(lines, None)  # the picture's name again, spelled in many ways: the file's own counts
+        said, _ = next(lines, ("", ""))
         text, at = next(lines, ("", f"{file.name}, its end"))
         count = limited_count(text, at)
         for text, at in lines:
@@ -112,7 +112,9 @@ def _predictions(folder: Path) -> Iterator[Annotation]:
         if len(rows) != count:
             raise InputError(f"{file.parent.name}/{file.name} announces {count} boxes and has {len(rows)}")
         values = np.array(rows, np.float64).reshape(-1, 5)
-        name = f"{file.parent.name}/{file.stem}.jpg"
+        # The first line spells the picture's name in many ways: the file's own counts, and the suffix that it may say.
+        suffix = PurePosixPath(said).suffix if PurePosixPath(said).suffix.lower() in IMAGE_SUFFIXES else ".jpg"
+        name = f"{file.parent.name}/{file.stem}{suffix}"
         yield Annotation(name, corners(values[:, :4]), scores=values[:, 4].astype(np.float32))
 
 

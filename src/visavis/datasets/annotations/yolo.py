@@ -52,7 +52,6 @@ def read(path: Path, images: Path | None = None, *, skip_missing: bool = False) 
     pictures = images or (root / "images" if (root / "images").is_dir() else root)
     labels = root / "labels" if (root / "labels").is_dir() else root
     texts = {file.relative_to(labels).with_suffix("").as_posix() for file in labels.rglob("*.txt")}
-    texts -= {PurePosixPath(name).stem for name in _NO_LABELS if labels == root}
     found = False
     for name in pictures_below(pictures):
         found = True
@@ -63,6 +62,7 @@ def read(path: Path, images: Path | None = None, *, skip_missing: bool = False) 
             texts.remove(stem)
             rows = _rows(labels / f"{stem}.txt", points)
         yield _annotation(name, width, height, rows, names, points)
+    texts -= {PurePosixPath(name).stem for name in _NO_LABELS}
     if texts and not skip_missing:
         few = ", ".join(sorted(texts)[:5])
         more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""

@@ -24,7 +24,7 @@ Vectors = npt.NDArray[np.float32]
 # Two dot products of the same vectors may differ by this much, depending on how they are summed up.
 _ROUNDING = 1e-6
 _UNIT = 1e-3  # by which the length of a vector may be off: what `Embeddings` allows
-_CELLS = 2**21  # similarities computed at once: 8 MB
+_CELLS = 2**20  # similarities computed at once: 4 MB
 _ROWS = 4096  # rows of the larger side taken at once
 
 
@@ -117,7 +117,10 @@ def search(
         )
     numbers = np.unique(np.concatenate(names), return_inverse=True)[1].reshape(-1)
     persons, owners = numbers[: len(searched)], numbers[len(searched) :]
-    subjects = _Subjects.of(enrolled[usable], owners[usable], fusion)
+    if not usable.all():
+        subjects = _Subjects.of(enrolled[usable], owners[usable], fusion)
+    else:
+        subjects = _Subjects.of(enrolled, owners, fusion)  # a gallery may be large: it is not copied without need
     place = np.where(there, subjects.place(persons), -1)  # -1 too where the probe is not searched at all
     mated = np.isin(persons, owners)
     own = np.where(mated, np.float32(-1), np.float32(np.nan)).astype(np.float32)
@@ -244,10 +247,10 @@ class _Subjects:
 
     @classmethod
     def of(cls, vectors: Vectors, owners: npt.NDArray[np.intp], fusion: Fusion) -> _Subjects:
-        order = np.argsort(owners, kind="stable")
         numbers, counts = np.unique(owners, return_counts=True)
         ends = np.concatenate([[0], np.cumsum(counts)])
-        sorted_vectors = vectors[order]
+        in_order = bool((np.diff(owners) >= 0).all())
+        sorted_vectors = vectors if in_order else vectors[np.argsort(owners, kind="stable")]
         if fusion == "mean" and len(numbers) < len(owners):  # the mean of products is the product with the mean
             sums = np.add.reduceat(sorted_vectors.astype(np.float64), ends[:-1], axis=0)
             sorted_vectors = (sums / counts[:, None]).astype(np.float32)

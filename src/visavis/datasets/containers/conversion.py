@@ -11,7 +11,7 @@ from typing import Any
 
 from visavis.datasets.containers import Container, container, named, recognized
 from visavis.datasets.containers.folders import class_folders, lfw_pairs
-from visavis.datasets.containers.samples import Bad, Classes, Sample, image_suffix, is_class_id, labels_path
+from visavis.datasets.containers.samples import Bad, Classes, Sample, find_labels, image_suffix, is_class_id
 from visavis.datasets.containers.shards import find_shards
 from visavis.errors import InputError
 from visavis.files import find_images, printable_path
@@ -154,8 +154,8 @@ def _classes(kind: Container, source: Path, first: Sample) -> Classes:
     """Return the class ids for the target: those of the source where it has names or numbers for its classes."""
     if kind.name == "folders":
         return Classes.of(class_folders(source))
-    if kind.numbered and labels_path(source).is_file():
-        return Classes.load(labels_path(source))
+    if kind.numbered and (labels := find_labels(source)).is_file():
+        return Classes.load(labels)
     return Classes(numbered=kind.numbered and first.label is not None and is_class_id(first.label))
 
 

@@ -30,6 +30,7 @@ from visavis.datasets.containers.samples import (
     Bad,
     Classes,
     Sample,
+    find_labels,
     image_suffix,
     labels_path,
     put_each,
@@ -328,7 +329,7 @@ def read_rec(path: str | os.PathLike[str], *, bad: Bad | None = None) -> Iterato
         As `records`.
     """
     path = Path(path)
-    classes = Classes.load(labels_path(path))
+    classes = Classes.load(find_labels(path))
     listed = _Listing(path.with_suffix(".lst"))
     for number, (start, payload) in enumerate(_numbered(path)):
         try:

@@ -18,6 +18,7 @@ __all__ = [
     "Bad",
     "Classes",
     "Sample",
+    "find_labels",
     "image_suffix",
     "is_class_id",
     "labels_path",
@@ -213,14 +214,33 @@ def is_class_id(label: str) -> bool:
 
 
 def labels_path(path: Path) -> Path:
-    """Return where the names of a container's classes stand; one file for all shards.
+    """Return where the names of a container's classes are written; one file for all shards.
 
     Examples
     --------
-    >>> labels_path(Path("train.rec")).name, labels_path(Path("train-{000000..000009}.tar")).name
+    >>> labels_path(Path("train.rec")).name, labels_path(Path("train-%06d.tar")).name
     ('train.rec.labels.txt', 'train.tar.labels.txt')
     """
-    return path.with_name(_SHARD.sub("", path.name, count=1).lstrip(".") + LABELS)
+    return path.with_name((_unsharded(path.name) if any(c in path.name for c in "%{*?") else path.name) + LABELS)
+
+
+def find_labels(path: Path) -> Path:
+    """Return where the names of a container's classes are, if anywhere: a single shard finds those of all."""
+    own = labels_path(path)
+    return own if own.is_file() else path.with_name(_unsharded(path.name) + LABELS)
+
+
+def _unsharded(name: str) -> str:
+    """Return the name of all shards without what numbers them.
+
+    Examples
+    --------
+    >>> _unsharded("faces-20261122-00000-of-00005.tfrecord"), _unsharded("train-{000000..000009}.tar")
+    ('faces-20261122.tfrecord', 'train.tar')
+    """
+    for match in reversed(list(_SHARD.finditer(name))):
+        return (name[: match.start()] + name[match.end() :]).lstrip(".")
+    return name
 
 
 def put_each(samples: Iterable[Sample], put: Callable[[Sample], None], bad: Bad | None) -> None:

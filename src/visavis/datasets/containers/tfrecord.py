@@ -23,6 +23,7 @@ from visavis.datasets.containers.samples import (
     Bad,
     Classes,
     Sample,
+    find_labels,
     image_suffix,
     labels_path,
     put_each,
@@ -220,7 +221,7 @@ def read_tfrecord(
         As `read_records`.
     """
     path, keys = Path(path), keys or Keys()
-    classes = Classes.load(labels_path(path))
+    classes = Classes.load(find_labels(path))
     total = 0
     for shard in find_shards(path):
         for number, (start, payload) in enumerate(_framed(shard)):

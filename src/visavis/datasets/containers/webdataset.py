@@ -17,7 +17,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from visavis.datasets.containers.samples import MAX_IMAGE, Bad, Classes, Sample, image_suffix, labels_path, put_each
+from visavis.datasets.containers.samples import (
+    MAX_IMAGE,
+    Bad,
+    Classes,
+    Sample,
+    find_labels,
+    image_suffix,
+    labels_path,
+    put_each,
+)
 from visavis.datasets.containers.shards import Shards, find_shards
 from visavis.datasets.containers.staging import staged
 from visavis.errors import InputError
@@ -53,7 +62,7 @@ def read_webdataset(path: str | os.PathLike[str], *, bad: Bad | None = None) -> 
         sample, counted from 0, and the byte.
     """
     path = Path(path)
-    classes = Classes.load(labels_path(path))
+    classes = Classes.load(find_labels(path))
     for shard in find_shards(path):
         for number, (start, key, members) in enumerate(_samples(shard)):
             try:

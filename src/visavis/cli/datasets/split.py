@@ -68,7 +68,7 @@ def split(
             people, shares, seed=seed, at_least=at_least, at_most=at_most, same=same, photos=photos.photos
         )
         files = photo_files(photos)
-        settings = {"seed": seed, "parts": shares, "at_least": at_least, "at_most": at_most, "same_face_fmr": faces}
+        settings = {"seed": seed, "shares": shares, "at_least": at_least, "at_most": at_most, "same_face_fmr": faces}
         texts = {"split.json": json.dumps({**settings, "together": made.together}, indent=1) + "\n"}
         placed: list[tuple[Source, str]] = []
         for part, rows in made.parts.items():

@@ -47,7 +47,11 @@ def find_landmarks(
         faces = analysis.faces
         points = faces.landmarks if trait is None else faces.traits.get(trait)
         if points is None and len(faces):
-            raise InputError("the detector finds no landmarks; give --landmarks MODEL")
+            there = ", ".join(sorted(name for name in faces.traits if name.startswith("landmarks"))) or "none"
+            raise InputError(
+                f"{trait or 'five landmarks'} are marked, and are not among what is found (beside: {there}); "
+                "give --landmarks a model that has them"
+            )
         found.append(Annotation(truth[n].image, faces.boxes, scores=faces.scores, landmarks=points))
     return truth, found
 

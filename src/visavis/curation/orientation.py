@@ -15,8 +15,8 @@ from visavis.types import Faces, Image
 
 __all__ = ["Orientation", "orientation", "turn_scores"]
 
-# Turned photos of lfw-dev: the best score of the right turn was above that of each other in all of 200 photos (YuNet)
-# and 40 (MTCNN), but in 52 of 60 with BlazeFace: several frames vote. docs/video_faces.md
+# One frame decides rightly with YuNet and MTCNN, but BlazeFace takes a tenth of LFW's photos for turned ones; five
+# frames together decide rightly with each of them (benchmarks/video_faces.py).
 _VOTES = 5
 _TRY_AFTER = 5  # frames without a face after which other turns are tried; then after twice as many, and so on
 _TRIED_SIDE = 1280  # longest side of frames held for that

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import KFold
 
@@ -85,6 +85,7 @@ def test_reads_what_python_2_pickled(tmp_path: Path, protocol: int) -> None:
     assert pairs.mated.tolist() == MATED
 
 
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300), st.booleans()), min_size=1, max_size=8))
 def test_round_trip_by_insightface_rules(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     path = tmp_path_factory.mktemp("bin") / "made.bin"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.datasets.containers.conftest import picture
@@ -88,6 +88,7 @@ ROWS = st.lists(
 )
 
 
+@settings(max_examples=30)
 @given(ROWS)
 def test_round_trip_by_mxnet_rules(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, bytes]]) -> None:
     path = tmp_path_factory.mktemp("rec") / "made.rec"

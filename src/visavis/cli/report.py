@@ -337,12 +337,12 @@ def rate(value: float | None) -> str:
 
     Examples
     --------
-    >>> rate(1e-4), rate(0.0123), rate(2.34e-5), rate(None)
-    ('1e-4', '0.012', '2.3e-5', 'unknown')
+    >>> rate(1e-4), rate(0.0123), rate(2.34e-5), rate(0.0), rate(None)
+    ('1e-4', '0.012', '2.3e-5', '0', 'unknown')
     """
     if value is None or value != value:
         return "unknown"
-    if value >= 0.01:
+    if value >= 0.01 or value == 0:
         return f"{value:.2g}"
     mantissa, _, exponent = f"{value:.1e}".partition("e")
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}"

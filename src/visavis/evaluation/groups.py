@@ -167,8 +167,10 @@ def numbered(labels: npt.ArrayLike) -> tuple[npt.NDArray[np.intp], tuple[str, ..
     codes = codes.reshape(texts.shape)
     if len(names) and not names[0]:
         names, codes = names[1:], codes - 1
-    if not 1 <= len(names) <= _MAX_GROUPS:
-        raise InputError(f"there are {len(names)} groups; 1 to {_MAX_GROUPS} can be compared: put values into bands")
+    if not len(names):
+        raise InputError("nothing that was measured has a label")
+    if len(names) > _MAX_GROUPS:
+        raise InputError(f"there are {len(names)} groups; {_MAX_GROUPS} can be compared: put values into bands")
     return codes, tuple(map(str, names))
 
 

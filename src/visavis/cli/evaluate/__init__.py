@@ -6,6 +6,7 @@ import typer
 
 from visavis.cli.evaluate.attacks import attacks
 from visavis.cli.evaluate.detection import detection
+from visavis.cli.evaluate.groups import groups
 from visavis.cli.evaluate.identification import identification
 from visavis.cli.evaluate.ijb import ijb
 from visavis.cli.evaluate.landmarks import landmarks
@@ -22,5 +23,5 @@ def _root() -> None:
     """Measure error rates by the protocols of the field, of visavis' models or of any other's output."""
 
 
-for _command in (attacks, detection, identification, ijb, landmarks, traits, verification):
+for _command in (attacks, detection, groups, identification, ijb, landmarks, traits, verification):
     app.command()(_command)

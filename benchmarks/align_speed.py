@@ -3,10 +3,11 @@
     python benchmarks/align_speed.py                     10,000 photos: lfw-dev, over and over (docs/building.md)
     python benchmarks/align_speed.py --photos 1000       fewer
     python benchmarks/align_speed.py --workers 1 2       with so many processes
+    python benchmarks/align_speed.py --in-threads        with as many threads of one process instead
 
 Cores used are the processor time of all processes over the time on the clock, from the start of the first photo to the
 finished manifest, models loaded included. On a machine that does something else at the same time they come out lower:
-the share of the processor that others took is told beside.
+what others took is told beside, and how long a core was idle, which is what alignment left unused.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import argparse
 import os
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 from lfw import Lfw
 
-from visavis.curation.alignment import Recipe, align_folder
+from visavis.curation.alignment import Aligner, Recipe, align_folder
 from visavis.curation.crops import CropShape
+from visavis.image import find_images
 from visavis.models.session import EngineOptions, cpu_name, usable_cores
 
 
@@ -38,26 +42,41 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, usable_cores()])
     parser.add_argument("--size", default="112x112")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--in-threads", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "photos"
         lay_out(photos, options.photos)
         print(f"{options.photos:,} photos of lfw-dev, crops of {options.size}, {cpu_name()}")
-        print("workers  photos/s  cores used  of cores  others took")
+        print("workers  photos/s  cores used  of cores  others took  idle")
         for workers in options.workers:
             engine = EngineOptions.choose(threads=workers, precision=options.precision)
             out = Path(folder) / f"out-{workers}"
-            times, others, start = os.times(), busy()[0], time.perf_counter()
+            times, before, start = os.times(), busy(), time.perf_counter()
             recipe = Recipe(CropShape.of(options.size))
-            done = sum(1 for _ in align_folder(photos, out, recipe, workers=workers, options=engine))
+            if options.in_threads:
+                done = in_threads(photos, out, recipe, workers, engine)
+            else:
+                done = sum(1 for _ in align_folder(photos, out, recipe, workers=workers, options=engine))
             wall = time.perf_counter() - start
             used = sum(os.times()[:4]) - sum(times[:4])
-            others = max(busy()[0] - others - used, 0)
-            cores = min(workers, usable_cores())
+            worked, idle = (now - then for now, then in zip(busy(), before, strict=True))
+            others, cores = max(worked - used, 0), min(workers, usable_cores())
             print(
                 f"{workers:7}  {done / wall:8.0f}  {used / wall:10.2f}  {used / wall / cores:8.0%}  "
-                f"{others / wall:6.2f} cores"
+                f"{others / wall:6.2f} cores  {idle / (worked + idle):4.0%}"
             )
+
+
+def in_threads(photos: Path, out: Path, recipe: Recipe, workers: int, engine: EngineOptions) -> int:
+    """Do what a process does with each unit in a thread, all with one set of models."""
+    out.mkdir()
+    names = [path.relative_to(photos).as_posix() for path in find_images([photos])]
+    job = {"root": str(photos), "out": str(out), "partial": str(out), "recipe": recipe.to_dict()}
+    aligner = Aligner({**job, "engine": {**asdict(engine), "threads": 1}})
+    units = [[[name, name.removesuffix(".jpg")] for name in names[i : i + 8]] for i in range(0, len(names), 8)]
+    with ThreadPoolExecutor(workers) as pool:
+        return sum(len(rows) for rows in pool.map(aligner, units))
 
 
 def lay_out(folder: Path, number: int) -> None:

@@ -7,6 +7,7 @@ what was found, which crop came of it and why another did not. Photos are only e
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -277,7 +278,7 @@ class Aligner:
         points = None if detector_card(detector, store).five_points else FILLER
         settings = {"landmarks": points, "score": self.recipe.score, "store": store, **job["engine"]}
         self._analyzer = Analyzer(detector, recognizer, **settings)
-        self._files = 0
+        self._files = itertools.count()
 
     def load(self) -> None:
         """Load the models, which fetches those that are not there; a mistyped name has failed by then."""
@@ -347,8 +348,7 @@ class Aligner:
         return kept, rows
 
     def _write(self, path: str, data: bytes) -> None:
-        self._files += 1
-        partial = self._partial / f"{os.getpid()}-{self._files}"
+        partial = self._partial / f"{os.getpid()}-{next(self._files)}"
         target = self._out / path
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -106,7 +106,7 @@ def align(
         for reason, number in why.most_common():
             report.row(reason, f"{number:,}")
         again = f", {kept:,} of them by an earlier run" if kept else ""
-        report.say(f"{counted(crops, 'crop')} of {counted(report.done, 'photo')}{again}: {out}")
+        report.note(f"{counted(crops, 'crop')} of {counted(report.done, 'photo')}{again}: {out}")
         code = report.end()
     raise typer.Exit(code)
 

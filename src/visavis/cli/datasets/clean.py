@@ -103,7 +103,7 @@ def clean(
             facts = [(name, str(value)) for name, value in found.settings.items()]
             page.write(cleaning_document(Path(data).name, found.seen, suspects, found.known, facts), report_file)
             report.fields(report=str(report_file))
-        report.say(f"{counted(len(suspects), 'suspect')} among {counted(len(photos.photos), 'photo')}")
+        report.note(f"{counted(len(suspects), 'suspect')} among {counted(len(photos.photos), 'photo')}")
 
 
 class _Search:

@@ -86,7 +86,7 @@ def split(
         left_out = len(made.left_out)
         report.fields(**settings, out=str(out), left_out=left_out, copied_bytes=copied, together=made.together)
         if left_out:
-            report.say(f"{counted(left_out, 'photo')} left out by --at-least and --at-most")
+            report.note(f"{counted(left_out, 'photo')} left out by --at-least and --at-most")
         code = report.end()
     raise typer.Exit(code)
 

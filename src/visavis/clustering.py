@@ -19,13 +19,16 @@ import numpy.typing as npt
 
 from visavis.errors import EngineError, InputError
 
-__all__ = ["Method", "cluster"]
+__all__ = ["Method", "cluster", "fmr_for"]
 
 Method = Literal["average", "dbscan"]
 Labels = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float32]
 
 _NEIGHBORS = 32  # of a face that DBSCAN is told of: bounds memory where thousands show one person
+_STRANGERS = 0.2  # of an album that reach a face's threshold by chance, at the mean
+_LOOSEST = 1e-3
+_DBSCAN = 1e-5
 _BLOCK = 2**24  # similarities computed at once: 64 MB
 _TOLERANCE = 1e-3  # as that of `visavis.types.Embeddings`
 
@@ -47,10 +50,9 @@ def cluster(
     vectors
         ``(n, d)``: unit embeddings of one model; a row of zeros (no embedding) is nobody.
     threshold
-        For ``"average"`` the mean similarity from which two groups of faces are one person, between -1 and 1. The
-        threshold that the recognizer's calibration has at an FMR of 1e-4 did best on lfw-dev: two single faces are
-        then joined where `verify` calls them one. For ``"dbscan"`` the similarity from which two faces are neighbors;
-        there 5e-6 did best.
+        For ``"average"`` the mean similarity from which two groups of faces are one person, for ``"dbscan"`` the
+        similarity from which two faces are neighbors; between -1 and 1. Take the one that the recognizer's calibration
+        has for `fmr_for`.
     min_faces
         Groups of fewer faces are nobody. For DBSCAN also the number of neighbors, itself included, that makes a face
         part of the middle of a group.
@@ -91,6 +93,21 @@ def cluster(
         groups = _average(known, threshold, tell) if method == "average" else _dbscan(known, threshold, min_faces, tell)
         labels[there] = _by_size(groups, min_faces)
     return labels
+
+
+def fmr_for(faces: int, method: Method = "average") -> float:
+    """Return the false match rate whose threshold groups an album of so many faces best.
+
+    The more strangers a face meets, the stricter its threshold has to be: for ``"average"`` it is the rate at which a
+    face meets 0.2 strangers that reach it by chance, at most 1e-3. DBSCAN takes 1e-5. Both were the best on one half of
+    lfw-dev's people, the first over parts of it from 30 to 4,000 faces; see docs/clustering.md.
+
+    Examples
+    --------
+    >>> fmr_for(50), fmr_for(2000), fmr_for(2000, "dbscan")
+    (0.001, 0.0001, 1e-05)
+    """
+    return _DBSCAN if method == "dbscan" else min(_STRANGERS / max(faces, 1), _LOOSEST)
 
 
 def _checked(vectors: npt.ArrayLike) -> Floats:

@@ -86,8 +86,9 @@ def cluster(
     counted and left apart. Prints the people, those with most faces first, with their best photo. Photos are never
     moved or changed.
 
-    Two single faces are taken for one person at the threshold that 1 pair of different people in 10,000 reaches
-    (--fmr 1e-4); groups of faces by the mean of all their similarities.
+    Two faces are taken for one person where their similarity reaches a threshold, groups of faces where the mean of all
+    their similarities does. The more faces, the stricter the threshold: without --fmr or --threshold, each face meets
+    0.2 strangers that reach it by chance, which is --fmr 1e-4 for 2,000 faces.
 
     With --out the result is kept: look at the contact sheet, then give names with --from and --enroll, which need no
     analysis. With --gallery people who are enrolled are named: where most of a cluster's best faces are identified,
@@ -174,13 +175,16 @@ def _require(folder: Path, crops: bool, *, page: bool) -> None:
 def _grouped(album: Album, analyzer: Analyzer, how: Grouping) -> Album:
     import numpy as np
 
-    from visavis.curation.album import FMR
+    from visavis.clustering import fmr_for
     from visavis.recognition.compare import operating_point
 
-    wanted = FMR[how.method] if how.fmr is None and how.threshold is None else how.fmr
-    calibration = analyzer.calibration
-    point = operating_point(calibration, fmr=wanted, threshold=how.threshold, model=analyzer.calibrated_as)
-    usable = np.ones(len(album), bool) if how.all_faces else None
+    usable = np.ones(len(album), bool) if how.all_faces else np.array([not found for found in album.problems()], bool)
+    calibration, fmr = analyzer.calibration, how.fmr
+    if fmr is None and how.threshold is None:
+        fmr = fmr_for(int(usable.sum()), how.method)
+        if calibration is not None:
+            fmr = float(np.clip(fmr, calibration.fmr[-1], calibration.fmr[0]))
+    point = operating_point(calibration, fmr=fmr, threshold=how.threshold, model=analyzer.calibrated_as)
     with under_way() as say:
         found = album.grouped(point.threshold, usable=usable, min_faces=how.min_faces, method=how.method, say=say)
     told = {

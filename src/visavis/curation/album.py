@@ -33,10 +33,7 @@ from visavis.types import Embeddings, Faces, Image
 if TYPE_CHECKING:
     from visavis.gallery import Gallery
 
-__all__ = ["FMR", "Album", "Person", "gather", "who"]
-
-FMR: dict[Method, float] = {"average": 1e-4, "dbscan": 5e-6}
-"""False match rate of the threshold that each way of clustering takes; what they were chosen on: docs/clustering.md."""
+__all__ = ["Album", "Person", "gather", "who"]
 
 _QUALITY = ("eye_distance_px", "sharpness", "yaw_deg", "pitch_deg")
 _ARRAYS = {"photo": 1, "face": 1, "boxes": 2, "scores": 1, "landmarks": 3, "vectors": 2, "quality": 2, "labels": 1}

@@ -32,13 +32,18 @@ def documented(command: str) -> set[str]:
         ("gallery show", ["Ali Naimi", "-g", "{people}"]),
         ("models ls", []),
         ("datasets duplicates", ["{photo}", "{photo}"]),
+        ("datasets align", ["{folder}", "--out", "{out}"]),
+        ("datasets clean", ["{folder}", "--list", "{out}"]),
+        ("datasets split", ["{folder}", "--out", "{out}"]),
+        ("datasets statistics", ["{folder}"]),
     ],
 )
 def test_the_fields_are_documented(
-    command: str, arguments: list[str], run: Callable[..., Any], photos: Path, people: Path
+    command: str, arguments: list[str], run: Callable[..., Any], photos: Path, people: Path, tmp_path: Path
 ) -> None:
-    photo = photos / "probes" / "Al_Sharpton_2.jpg"
-    document = run(*command.split(), *(a.format(photo=photo, people=people) for a in arguments), "--json").json
+    places = {"photo": photos / "probes" / "Al_Sharpton_2.jpg", "people": people}
+    places |= {"folder": photos / "people", "out": tmp_path / "out"}
+    document = run(*command.split(), *(a.format(**places) for a in arguments), "--json").json
     names = set(document) - ALWAYS
     for items in document.values():
         if isinstance(items, list) and items and isinstance(items[0], dict):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
-from visavis.datasets.annotations import Annotation
+from visavis.datasets.annotations import Annotation, read_annotations, write_annotations
 from visavis.errors import InputError
 from visavis.models.store import Store
 from visavis.pipeline import Analyzer
@@ -134,3 +138,22 @@ def test_landmarks_that_cannot_be_compared_are_refused(six: tuple[Path, Annotati
         measure_landmarks([marked, other], [])
     with pytest.raises(InputError, match="has no landmarks"):
         measure_landmarks([marked.replace(landmarks=None)], [])
+
+
+def test_real_detections_have_the_figures_of_pycocotools(
+    six: tuple[Path, Annotation], found: Detections, tmp_path: Path
+) -> None:
+    """Ours are read from the files that pycocotools reads too: ground truth and results as COCO has them."""
+    truth, results = tmp_path / "truth.json", tmp_path / "results.json"
+    write_annotations(truth, [six[1]], "coco")
+    write_annotations(results, found.found, "coco-results", pictures={"six.jpg": 1})
+    with contextlib.redirect_stdout(io.StringIO()):
+        ground = COCO(str(truth))
+        judge = COCOeval(ground, ground.loadRes(str(results)), "bbox")
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    ours = measure(paired(read_annotations(truth), read_annotations(results, truth=truth)))
+    figures = [-1 if value is None else value for value in ours.figures.values()]
+    np.testing.assert_allclose(figures, judge.stats, atol=1e-12)
+    assert 0.7 < ours.figures["ap"] < 1

@@ -68,8 +68,8 @@ def test_open_set_by_hand() -> None:
     assert quarter.fnir.value == 0.25
     assert (half.fpir.value, half.tpir.value) == (0.5, 1)
     assert (none.fpir.value, none.tpir.value, none.dir.value) == (0, 0.5, 0.25)
-    assert quarter.supported
-    assert not none.supported
+    assert not any(point.supported for point in rates.points), "four strangers show nothing below 3 / 4"
+    assert [point.supported for point in open_set(found, [0.76, 0.74]).points] == [True, False]
     fpir, fnir, dir_ = rates_at(found, [0.0, 0.55, 0.65, 2])
     assert fpir.tolist() == [1, 0.25, 0.25, 0]
     assert fnir.tolist() == [0, 0.25, 0.5, 1]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from visavis.errors import InputError
 from visavis.evaluation.curves import ErrorCurve, equal_error_rate
-from visavis.evaluation.intervals import Estimate, exact_binomial
+from visavis.evaluation.intervals import Estimate, exact_binomial, least_measurable
 
 __all__ = ["APCERS", "AttackKind", "AttackResult", "BpcerAt", "Presentations", "evaluate_attacks"]
 
@@ -120,7 +120,7 @@ class AttackKind:
 class BpcerAt:
     """BPCER at the least threshold where no kind of attack passes more often than ``apcer``.
 
-    ``supported`` says whether each kind has enough attacks to show that rate: at least one in so many.
+    ``supported`` says whether each kind has enough attacks to speak of that rate, by the rule of three.
     """
 
     apcer: float
@@ -253,7 +253,9 @@ def evaluate_attacks(
     at = []
     for apcer in apcers:
         strict = float(thresholds[np.argmax(worst <= apcer * (1 + 1e-12))])
-        at.append(BpcerAt(apcer, strict, estimate(given.bona_fide < strict), apcer * least >= 1 - 1e-9))
+        at.append(
+            BpcerAt(apcer, strict, estimate(given.bona_fide < strict), apcer >= least_measurable(least) * (1 - 1e-9))
+        )
     return AttackResult(
         used,
         threshold is None,

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from visavis.errors import InputError
 from visavis.evaluation.curves import ErrorCurve
-from visavis.evaluation.intervals import Estimate, bootstrap_interval, exact_binomial, subject_draws
+from visavis.evaluation.intervals import Estimate, bootstrap_interval, exact_binomial, least_measurable, subject_draws
 from visavis.evaluation.searching import Search
 
 __all__ = ["FPIRS", "RANKS", "ClosedSet", "OpenSet", "OperatingPoint", "closed_set", "open_set", "rates_at", "share"]
@@ -99,8 +99,8 @@ class OperatingPoint:
     dir
         The share whose own subject reaches it and comes first.
     supported
-        Whether there are enough non-mated probes to see that FPIR: at least one in so many. If not, the threshold lies
-        just above all of them, and the rates hold at an FPIR nobody measured.
+        Whether there are enough non-mated probes to speak of that FPIR, by the rule of three; if not, the rates hold at
+        an FPIR that may be higher than the one asked for.
     """
 
     wanted: float
@@ -290,7 +290,7 @@ def open_set(
                 share(strangers >= threshold, whose, level),
                 _widened(tpir, drawn[:, 0, i]),
                 _widened(best, drawn[:, 1, i]),
-                supported=fpir * len(strangers) >= 1 - 1e-9,
+                supported=fpir >= least_measurable(len(strangers)) * (1 - 1e-9),
             )
         )
     shown = curve.thinned(_POINTS)

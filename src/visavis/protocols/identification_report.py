@@ -70,7 +70,8 @@ def open_table(rows: Sequence[tuple[str, OpenSet]]) -> Table:
     ]
     note = "In brackets the 95 % interval; that of TPIR and DIR covers where the threshold falls."
     if not all(p.supported for _, found in rows for p in found.points):
-        note += " An FPIR measured as 0 % stands for one that so few non-mated probes can't show."
+        few = [f"{p.wanted:g}" for _, found in rows for p in found.points if not p.supported]
+        note += f" There are too few non-mated probes to speak of FPIR {', '.join(dict.fromkeys(few))}."
     return Table("At thresholds", columns, cells, note)
 
 

@@ -93,9 +93,11 @@ def attacks(
         if found.chosen_here:
             report.warn("the threshold was chosen on these very presentations; give --development or --threshold")
         if page is not None:
+            from visavis.reporting.facts import hashes, versions
             from visavis.reporting.page import write
 
-            write(_document(found, file.name, results, sign), page)
+            facts = versions("scipy") + hashes([file, development])
+            write(_document(found, file.name, results, sign, facts), page)
 
 
 def _read(file: Path, bona_fide: str, attack_scores: bool) -> Presentations:
@@ -126,10 +128,14 @@ def _show(report: Report, found: AttackResult, sign: int) -> None:
         row(f"BPCER{1 / at.apcer:.0f}", f"worst APCER {rate(at.apcer)}", f"{found.bona_fide:,}", at.bpcer, at.threshold)
         if not at.supported:
             least = min(kind.attacks for kind in found.kinds)
-            report.warn(f"{least} attacks of a kind can't show an APCER of {rate(at.apcer)}: one is too many")
+            report.warn(
+                f"{least} attacks of a kind can't show an APCER of {rate(at.apcer)}: it takes {3 / at.apcer:,.0f}"
+            )
 
 
-def _document(found: AttackResult, name: str, results: dict[str, object], sign: int) -> Document:
+def _document(
+    found: AttackResult, name: str, results: dict[str, object], sign: int, facts: list[tuple[str, str]]
+) -> Document:
     import numpy as np
 
     from visavis.reporting.document import Curve, Document, Figure, Section, Table
@@ -169,6 +175,6 @@ def _document(found: AttackResult, name: str, results: dict[str, object], sign: 
         f"{cell(found.apcer)}, and {cell(found.bpcer)} of the bona fide presentations are rejected. ACER "
         f"{100 * found.acer:.2f} %, EER {100 * found.eer:.2f} %."
     )
-    facts = [("file", name), ("threshold from", str(results["threshold_from"]))]
+    facts = [("file", name), ("threshold from", str(results["threshold_from"])), *facts]
     title = f"Presentation attack detection: {name}"
     return Document(title, summary, [Section("Attacks", [kinds, strict, curves])], facts, results)

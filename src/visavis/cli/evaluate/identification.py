@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -83,7 +83,7 @@ def identification(
       visavis evaluate identification photos/ --enroll 3 --strangers 0.3 --report id.html
       visavis evaluate identification lfw-dev --embeddings mine.npz --distractors others.npy
     """
-    from visavis.datasets.lfw import Lfw
+    from visavis.datasets.lfw import Lfw, data_path
     from visavis.datasets.photos import open_photos
     from visavis.evaluation.identification import FPIRS
     from visavis.protocols import identification as protocol
@@ -108,14 +108,23 @@ def identification(
             found = protocol.identification(
                 embedded, photos.people, split, fusion=fusion, fpirs=fpir or FPIRS, distractors=others, say=say
             )
-        settings = {"enroll": enroll, "strangers": strangers, "probes": probes, "seed": seed, "fusion": fusion}
+        settings: dict[str, Any] = {
+            "enroll": enroll,
+            "strangers": strangers,
+            "probes": probes,
+            "seed": seed,
+            "fusion": fusion,
+        }
         report.fields(data=data, **settings, **found.to_dict())
         _show(report, found)
         if page is not None:
             from visavis.protocols.identification_report import identification_document
+            from visavis.reporting.facts import hashes, versions
             from visavis.reporting.page import write
 
-            facts = [("data", data), *((name, str(value)) for name, value in settings.items())]
+            settings["probes"] = probes or "all"
+            facts = [("data", data), ("model", found.model), *((name, str(value)) for name, value in settings.items())]
+            facts += versions("scipy") + hashes([data_path(data), embeddings, distractors])
             write(identification_document(found, data, facts), page)
 
 
@@ -142,9 +151,10 @@ def shown(report: Report, what: str, at: str, share: Estimate, threshold: float 
 
 def warn_of_few(report: Report, found: OpenSet, where: str = "") -> None:
     """Warn of FPIRs that so few non-mated probes can't show."""
-    lost = [rate(point.wanted) for point in found.points if not point.supported]
+    lost = [point.wanted for point in found.points if not point.supported]
     if lost:
-        report.warn(f"{found.nonmated:,} non-mated probes{where} can't show FPIR {', '.join(lost)}: one is too many")
+        needed = "" if min(lost) <= 0 else f": it takes {3 / min(lost):,.0f}"
+        report.warn(f"{found.nonmated:,} non-mated probes{where} can't show FPIR {', '.join(map(rate, lost))}{needed}")
 
 
 def _show(report: Report, found: Identification) -> None:

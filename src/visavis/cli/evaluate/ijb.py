@@ -87,9 +87,12 @@ def ijb(
         _show(report, result)
         if page is not None:
             from visavis.protocols.ijb_report import ijb_document
+            from visavis.reporting.facts import hashes, versions
             from visavis.reporting.page import write
 
-            write(ijb_document(result, [("folder", folder.name), ("weights", weights)]), page)
+            facts = [("folder", folder.name), ("model", result.model), ("weights", weights), *versions("scipy")]
+            facts += hashes([embeddings, *sorted((folder / "meta").glob("*"))])
+            write(ijb_document(result, facts), page)
 
 
 def _brought(report: Report, file: Path, data: Ijb) -> _Vectors:

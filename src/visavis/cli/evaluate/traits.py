@@ -92,9 +92,11 @@ def traits(
             report.item({"group": group, **one.to_dict()})
             _show(report, group, one)
         if page is not None:
+            from visavis.reporting.facts import hashes, versions
             from visavis.reporting.page import write
 
-            write(_document(every, by_group, file.name), page)
+            facts = [("file", file.name), *versions("scipy"), *hashes([file])]
+            write(_document(every, by_group, file.name, facts), page)
 
 
 def _rows(found: ClassResult | AgeResult) -> list[tuple[str, str, int, float, Estimate | None]]:
@@ -127,7 +129,10 @@ def _show(report: Report, group: str, found: ClassResult | AgeResult) -> None:
 
 
 def _document(
-    every: ClassResult | AgeResult, by_group: list[tuple[str, ClassResult | AgeResult]], name: str
+    every: ClassResult | AgeResult,
+    by_group: list[tuple[str, ClassResult | AgeResult]],
+    name: str,
+    facts: list[tuple[str, str]],
 ) -> Document:
     from visavis.evaluation.traits import AgeResult
     from visavis.reporting.document import Document, Section, Table
@@ -148,4 +153,4 @@ def _document(
     else:
         summary = f"Of {every.faces:,} faces {100 * every.accuracy.value:.2f} % were said right."
     results = {**every.to_dict(), "groups": [{"group": group, **one.to_dict()} for group, one in by_group]}
-    return Document(f"Traits: {name}", summary, sections, [("file", name)], results)
+    return Document(f"Traits: {name}", summary, sections, facts, results)

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curation.films import film
@@ -218,6 +218,55 @@ def test_what_came_before_a_cut_is_given(tmp_path: Path) -> None:
     assert [next(rest).number for _ in range(10)] == list(range(10))
     with pytest.raises(InputError, match=r"cut off or damaged: it could be read to [12]\.\d of 4\.0 s"):
         list(rest)
+
+
+def test_joined_recordings_go_on_in_time(tmp_path: Path) -> None:
+    one = film(tmp_path / "one.ts", numbered(8), codec="mpeg2video", rate=25).read_bytes()
+    (tmp_path / "two.ts").write_bytes(one + one)
+    found = list(frames(tmp_path / "two.ts"))
+    assert len(found) == 16
+    assert np.diff([frame.time for frame in found]).min() > 0
+
+
+def test_names_in_another_encoding_are_no_hindrance(tmp_path: Path) -> None:
+    import av
+
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        container.metadata["title"] = "TITLETITLE"
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 99, np.uint8))
+        for packet in [*stream.encode(frame), *stream.encode()]:
+            container.mux(packet)
+    data = (tmp_path / "a.avi").read_bytes()
+    assert data.count(b"TITLETITLE") == 1
+    (tmp_path / "a.avi").write_bytes(data.replace(b"TITLETITLE", "门口的摄像".encode("gbk")))
+    assert len(list(frames(tmp_path / "a.avi"))) == 1
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("small")
+    made = [film(folder / "a.mp4", numbered(6)), film(folder / "a.mkv", numbered(6))]
+    made.append(film(folder / "a.avi", numbered(6), codec="mjpeg", pixels="yuvj420p"))
+    return {path.suffix: path.read_bytes() for path in made}
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from([".mp4", ".mkv", ".avi"]), st.data())
+def test_damaged_files_give_frames_or_a_reason(
+    tmp_path: Path, small: dict[str, bytes], suffix: str, data: st.DataObject
+) -> None:
+    broken = bytearray(small[suffix])
+    places = st.tuples(st.integers(0, len(broken) - 1), st.integers(0, 255))
+    for place, value in data.draw(st.lists(places, max_size=20)):
+        broken[place] = value
+    path = tmp_path / f"broken{suffix}"
+    path.write_bytes(broken[: data.draw(st.integers(1, len(broken)))])
+    try:
+        assert all(frame.image.ndim == 3 for frame in frames(path))
+    except InputError as error:
+        assert "broken" in str(error)  # noqa: PT017 (either is right)
 
 
 def test_one_pixel_and_8k(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from curation.films import film, moving
 from visavis.alignment import align
 from visavis.analysis.quality import FaceQuality, measure
 from visavis.curation.frames import frames, turned
-from visavis.curation.orientation import Orientation, orientation, turn_scores
+from visavis.curation.orientation import Orientation, orientation, turn_scores, upright
 from visavis.curation.video_faces import faces_of_video, worth
 from visavis.errors import InputError
 from visavis.image import load_image
@@ -110,6 +110,11 @@ def test_photos_are_turned_by_the_same_rule(analyzer: Analyzer, sharpton: Image)
     for way in (0, 90, 180, 270):
         scores = turn_scores(turned(sharpton, way), analyzer)
         assert max(scores, key=lambda turn: scores[turn]) == (360 - way) % 360
+        image, degrees = upright(turned(sharpton, way), analyzer)
+        assert degrees == (360 - way) % 360
+        assert np.array_equal(image, sharpton)
+    blank = np.full((90, 120, 3), 7, np.uint8)
+    assert upright(blank, analyzer)[1] == 0
 
 
 def test_no_face_however_turned(tmp_path: Path, analyzer: Analyzer) -> None:

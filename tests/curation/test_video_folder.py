@@ -134,6 +134,19 @@ def test_a_second_run_does_only_what_changed(films: dict[str, Path], tmp_path: P
     assert [result.done_before for result in run(changed, tmp_path, analyzer)] == [True, True, False]
 
 
+def test_a_video_that_broke_is_listed_no_more(films: dict[str, Path], tmp_path: Path, analyzer: Analyzer) -> None:
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(films["pacheco"].read_bytes())
+    out = tmp_path / "out"
+    assert run({"copy": copy}, out, analyzer)[0].faces
+    copy.write_bytes(b"broken")
+    (result,) = run({"copy": copy}, out, analyzer)
+    assert result.problem is not None
+    assert result.faces == []
+    assert sorted(tree(out)) == ["manifest.csv", "manifest.jsonl"]
+    assert (out / "manifest.jsonl").read_bytes() == b""
+
+
 def test_a_record_from_elsewhere_removes_nothing_outside(
     films: dict[str, Path], tmp_path: Path, analyzer: Analyzer
 ) -> None:

@@ -211,7 +211,7 @@ def _decoded(
     last, info, seconds = 0.0, None, None
     with Path(path).open("rb") as file, _opened(file, name) as container:
         stream = _stream(container, name)
-        seconds = None if stream.duration is None else float(stream.duration * stream.time_base)
+        seconds = _seconds(container, stream)
         rate = float(stream.average_rate) if stream.average_rate else None
         _limit(stream, name, threads, max_pixels)
         for pictures in _packets(container, stream):
@@ -261,12 +261,19 @@ def _opened(file: Any, name: str) -> Any:
     file.seek(0)
     try:
         # The file is handed over open, so that no part of its name is taken for a protocol or a pattern.
-        return av.open(file, options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"})
+        return av.open(file, options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}, **_lenient())
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise InputError(
             f"{name} is no video that can be read ({getattr(error, 'strerror', None) or reason(error)}); "
             "if it was cut off, copy it again"
         ) from None
+
+
+def _lenient() -> dict[str, str]:
+    """Let titles be in any encoding, which PyAV from 19 on does of itself: no frame is lost for a name."""
+    import av
+
+    return {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 
 def _picture_kind(head: bytes) -> str:
@@ -286,6 +293,14 @@ def _stream(container: Any, name: str) -> Any:
         sound = " but sound" if container.streams.audio else ""
         raise InputError(f"{name} holds no video{sound}")
     return found[0]
+
+
+def _seconds(container: Any, stream: Any) -> float | None:
+    """Return the announced length of the video; where only that of the whole is known, unless sound may be longer."""
+    if stream.duration is not None:
+        return float(stream.duration) * float(stream.time_base)
+    whole = container.duration
+    return None if whole is None or container.streams.audio else whole / 1e6
 
 
 def _limit(stream: Any, name: str, threads: int, max_pixels: int) -> None:

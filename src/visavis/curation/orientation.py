@@ -13,7 +13,7 @@ from visavis.image import resize
 from visavis.pipeline import Analyzer
 from visavis.types import Faces, Image
 
-__all__ = ["Orientation", "orientation", "turn_scores"]
+__all__ = ["Orientation", "orientation", "turn_scores", "upright"]
 
 # One frame decides rightly with YuNet and MTCNN, but BlazeFace takes a tenth of LFW's photos for turned ones; five
 # frames together decide rightly with each of them (benchmarks/video_faces.py).
@@ -56,6 +56,14 @@ def turn_scores(image: Image, analyzer: Analyzer, turns: Sequence[int] = TURNS) 
     For photos as for frames. A detector may find a face upside down too, but with a lower score.
     """
     return {turn: _best_score(analyzer.analyze(turned(image, turn))) for turn in turns}
+
+
+def upright(image: Image, analyzer: Analyzer) -> tuple[Image, int]:
+    """Return a photo turned so that its faces are upright, and by how many degrees clockwise; as it is without any."""
+    scores = turn_scores(image, analyzer)
+    best = max(TURNS, key=lambda turn: (scores[turn], -turn))
+    best = best if scores[best] >= _LEAST_SCORE else 0
+    return turned(image, best), best
 
 
 def orientation(

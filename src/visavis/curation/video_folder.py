@@ -142,7 +142,9 @@ def videos_to_folder(
                 record.parent.mkdir(exist_ok=True)
                 plain = {key: value for key, value in asdict(result).items() if key != "done_before"}
                 kept = {"stamp": stamp, "settings": settings, "result": plain}
-                write_whole(record, json.dumps(kept, ensure_ascii=False).encode())
+                write_whole(record, json.dumps(kept).encode())
+            else:
+                record.unlink(missing_ok=True)  # its files are gone
             yield result
         _write_manifest(out)
     except OSError as error:
@@ -339,13 +341,16 @@ def _remove(out: Path, name: str | None) -> None:
 def _write_manifest(out: Path) -> None:
     """Write what all videos gave as one CSV and one JSONL, a video at a time."""
     parts = {suffix: out / f".manifest.{suffix}" for suffix in ("csv", "jsonl")}
-    with parts["csv"].open("w", encoding="utf-8", newline="") as table, parts["jsonl"].open("wb") as lines:
+    with (
+        parts["csv"].open("w", encoding="utf-8", errors="surrogateescape", newline="") as table,
+        parts["jsonl"].open("wb") as lines,
+    ):
         writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for record in sorted((out / "videos").glob("*.json")):
             found = _read(record)
             for row in [] if found is None else found["result"]["faces"]:
                 writer.writerow(row)
-                lines.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+                lines.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n")
     for suffix, part in parts.items():
         part.replace(out / f"manifest.{suffix}")

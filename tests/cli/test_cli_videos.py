@@ -40,6 +40,18 @@ def test_videos_by_the_people_of_a_gallery(run: Run, door: Path, people: Path, t
     assert set(document) - ALWAYS | set(document["videos"][0]) <= documented("datasets videos")
 
 
+def test_a_gallery_that_grew_names_more(run: Run, door: Path, tmp_path: Path, lfw_photo: Photo) -> None:
+    for name in ("Ali_Naimi", "Al_Sharpton"):
+        (tmp_path / f"{name}.jpg").write_bytes(lfw_photo(name, 1))
+    db, command = tmp_path / "p.db", ["datasets", "videos", door, "--out", tmp_path / "faces", "--every", "0.2"]
+    run("enroll", "Ali", tmp_path / "Ali_Naimi.jpg", "-g", db)
+    assert run(*command, "-g", db, "--json").json["videos"][0]["people"] == []
+    assert len(list((tmp_path / "faces" / "unknown").iterdir())) == 1
+    run("enroll", "Al", tmp_path / "Al_Sharpton.jpg", "-g", db)
+    assert run(*command, "-g", db, "--json").json["videos"][0]["people"] == ["Al"]
+    assert [path.parent.name for path in (tmp_path / "faces").glob("*/*.jpg")] == ["Al"]
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -18,6 +19,7 @@ from visavis.errors import InputError
 if TYPE_CHECKING:
     from visavis.curation.video_faces import Rotate
     from visavis.curation.video_folder import VideoResult
+    from visavis.gallery import Gallery
 
 __all__ = ["videos"]
 
@@ -97,6 +99,7 @@ def videos(
         made_with = {
             "detector": models.detector,
             "detector_set": models.detector_set,
+            "landmarks": models.landmarks,
             "min_face": models.min_face,
             "score": models.score,
             "model": analyzer.model,
@@ -108,8 +111,10 @@ def videos(
         faces = 0
         with contextlib.ExitStack() as stack:
             people = stack.enter_context(GalleryFile(gallery, collection).open(analyzer)) if gallery else None
-            if people is not None and not len(people):
-                report.warn(f"{gallery} holds nobody, so every face is unknown")
+            if people is not None:
+                made_with["enrolled"] = _enrolled(people)
+                if not len(people):
+                    report.warn(f"{gallery} holds nobody, so every face is unknown")
             say = stack.enter_context(under_way()) if len(paths) == 1 else None
             work = videos_to_folder(
                 paths, out, analyzer, recipe, gallery=people, fpir=fpir, made_with=made_with, say=say
@@ -145,6 +150,14 @@ def _threshold(analyzer: Any) -> float:
     from visavis.recognition.compare import operating_point
 
     return operating_point(analyzer.calibration, fmr=1e-4, model=analyzer.calibrated_as).threshold
+
+
+def _enrolled(gallery: Gallery) -> str:
+    """Return a hash of who is enrolled: with others, a video is done again."""
+    digest = hashlib.sha256()
+    for subject in gallery.list():
+        digest.update(repr((subject.name, sorted(subject.counts.items()))).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
 
 
 def _show(report: Report, result: VideoResult) -> None:

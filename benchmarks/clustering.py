@@ -5,11 +5,11 @@
     python benchmarks/clustering.py --sweep               also every setting that was looked at, on the first half
     python benchmarks/clustering.py --time 100000         time and peak memory of so many made-up faces
 
-People are dealt to two halves by a seed. Settings are looked at on the first half alone, the second is reported. Average
-linkage takes the FMR of `visavis.clustering.fmr_for`, whose one number was chosen over parts of the first half of five
-sizes; every other method the FMR that was best on the first half. Thresholds are those of the recognizer's calibration.
-That table was measured on all of lfw-dev, the second half included: it says what a similarity is worth, not which was
-best. Intervals are draws of people.
+People are dealt to two halves by a seed. Settings are looked at on the first half alone, the second is reported.
+Average linkage takes the FMR of `visavis.clustering.fmr_for`, whose one number was chosen over parts of the first
+half of five sizes; every other method the FMR that was best on the first half. Thresholds are those of the recognizer's
+calibration. That table was measured on all of lfw-dev, the second half included: it says what a similarity is worth,
+not which was best. Intervals are draws of people.
 
 Faces for --time are made up from those of lfw-dev, as there is no album of that size here. A person is a draw of the
 normal distribution that has the mean and covariance of the mean faces of lfw-dev's people, and has as many faces as one
@@ -130,9 +130,7 @@ def quality(vectors: np.ndarray, people: np.ndarray, sweep: bool) -> None:
 def sizes(vectors: np.ndarray, people: np.ndarray) -> None:
     """Print how good average linkage is on parts of the people for each number of strangers, and at a fixed FMR."""
     names, rng = np.unique(people), np.random.default_rng(SEED)
-    print(
-        "\nBCubed F of average linkage, first half, by how many strangers reach a face's threshold by chance; a fixed FMR"
-    )
+    print("\nBCubed F of average linkage, first half, by how many strangers reach a face's threshold; at a fixed FMR")
     print("| faces | " + " | ".join(map(str, STRANGERS)) + " | FMR 1e-3 | FMR 1e-4 |\n" + "|---:" * 10 + "|")
     means = []
     for share in PARTS:

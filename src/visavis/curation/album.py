@@ -191,7 +191,7 @@ class Album:
             If it can't be read, or is something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 if str(arrays["writer"]) != _WRITER:
                     raise InputError("it was written by something else")
                 told = json.loads(str(arrays["told"]))

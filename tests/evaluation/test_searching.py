@@ -150,7 +150,7 @@ def test_what_can_not_be_searched(change: dict[str, object], said: str) -> None:
     [
         (np.array([[1, 0], [0, 0]], np.float32), None, "row 1 of the distractors"),
         (np.array([[1, 0], [np.inf, 0]], np.float32), None, "row 1 of the distractors"),
-        (np.eye(3, dtype=np.float32), None, "among distractors (3, 3)"),
+        (np.eye(3, dtype=np.float32), None, "distractors of 3 numbers and probes of 2"),
         (np.eye(2, dtype=np.float32), [3], "1..2"),
         (np.eye(2, dtype=np.float32), [0], "1..2"),
         (np.zeros((0, 2), np.float32), None, "shape (n, d)"),

@@ -198,8 +198,12 @@ def against_distractors(
         raise InputError(f"numbers of distractors lie in 1..{total}, how many there are")
     looked = np.asarray(probes, np.float32)
     mated = np.flatnonzero(searched.mated)
-    if looked.shape != (len(searched), distractors.shape[1]):
-        raise InputError(f"{len(searched)} probes among distractors {distractors.shape} can't be {looked.shape}")
+    if looked.ndim != 2 or len(looked) != len(searched):
+        raise InputError(f"the {len(searched)} probes that were searched are needed, not {looked.shape}")
+    if looked.shape[1] != distractors.shape[1]:
+        raise InputError(
+            f"distractors of {distractors.shape[1]} numbers and probes of {looked.shape[1]} are not of one model"
+        )
     if not len(mated):
         raise InputError("no probe is mated: there is no rank to look for")
     bar = searched.own[mated] - _ROUNDING

@@ -24,10 +24,10 @@ def ijb_document(found: IjbResult, facts: Sequence[tuple[str, str]]) -> Document
             said.append(f"TAR {percent(shown[-1].tar)} at FAR {shown[-1].far:g}.")
     if found.galleries:
         means = found.means()
-        rows = [(f"gallery {one.name}", one.closed) for one in found.galleries]
+        rows = [(one.name, one.closed) for one in found.galleries]
         if found.joined is not None:
-            rows.append(("both joined", found.joined))
-        nets = [(f"gallery {one.name}", one.open) for one in found.galleries]
+            rows.append(("both", found.joined))
+        nets = [(one.name, one.open) for one in found.galleries]
         mean = Table("Means over the galleries", list(means), [[f"{100 * value:.2f} %" for value in means.values()]])
         parts: list[Part] = [mean, rank_table(rows), open_table(nets), *trade_off(nets)]
         sections.append(Section("Identification, 1:N", parts))

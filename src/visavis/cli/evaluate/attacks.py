@@ -156,6 +156,7 @@ def _document(
             [f"BPCER{1 / at.apcer:.0f}", f"{at.apcer:g}", f"{sign * at.threshold:.4g}", cell(at.bpcer)]
             for at in found.at
         ],
+        "" if all(at.supported for at in found.at) else "Some kinds have too few attacks to show the stricter APCERs.",
     )
     k = len(found.thresholds)
     drawn = np.unique(np.linspace(0, k - 1, min(k, _POINTS)).round().astype(np.intp))[::sign]
@@ -175,6 +176,8 @@ def _document(
         f"{cell(found.apcer)}, and {cell(found.bpcer)} of the bona fide presentations are rejected. ACER "
         f"{100 * found.acer:.2f} %, EER {100 * found.eer:.2f} %."
     )
+    if found.chosen_here:
+        summary += " The threshold was chosen on these very presentations: expect worse elsewhere."
     facts = [("file", name), ("threshold from", str(results["threshold_from"])), *facts]
     title = f"Presentation attack detection: {name}"
     return Document(title, summary, [Section("Attacks", [kinds, strict, curves])], facts, results)

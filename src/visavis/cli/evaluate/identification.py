@@ -52,7 +52,8 @@ def identification(
     seed: Annotated[int, typer.Option(metavar="N", help="Of the draw of people and photos.", min=0)] = 0,
     fusion: Annotated[Literal["max", "mean"], typer.Option(help="What counts of a subject's templates.")] = "max",
     fpir: Annotated[
-        list[float] | None, typer.Option("--fpir", metavar="RATE", help="FPIR to look at; repeatable.")
+        list[float] | None,
+        typer.Option("--fpir", metavar="RATE", help="FPIR to look at; repeatable.", min=0, max=0.99),
     ] = None,
     embeddings: EmbeddingsFile = None,
     distractors: Annotated[

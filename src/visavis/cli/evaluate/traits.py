@@ -140,7 +140,8 @@ def _document(
     sections = []
     for group, one in [("All", every), *by_group]:
         rows = [[what, of, f"{n:,}", *_figures(what, value, share)] for what, of, n, value, share in _rows(one)]
-        parts: list[Part] = [Table("Rates", ["what", "of", "faces", "value", "95 % interval"], rows)]
+        columns = ["what", "of", "faces", "value", "95 % interval"]
+        parts: list[Part] = [Table("Rates", columns, rows, numeric=[False, False, True, True, True])]
         if not isinstance(one, AgeResult):
             names = [kind.name for kind in one.classes]
             cells = [[names[i], *(f"{n:,}" for n in row)] for i, row in enumerate(one.confusion.tolist())]

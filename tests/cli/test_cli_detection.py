@@ -14,6 +14,8 @@ import pytest
 from visavis.image import load_image, resize, save_image
 from visavis.models.store import Store
 
+from .test_cli_docs import ALWAYS, documented
+
 Run = Callable[..., Any]
 BOXES = [[745, 345, 101, 133], [462, 262, 112, 150], [1132, 270, 94, 130], [272, 145, 94, 131], [903, 60, 109, 152]]
 BOXES += [[60, 258, 112, 144]]
@@ -273,3 +275,20 @@ def test_what_can_not_be_labeled_is_said(run: Run, screens: Path, tmp_path: Path
     ):
         result = run("datasets", "corrections", first / "annotations.json", "--against", first, *arguments)
         assert (result.code, said in result.err) == (2, True)
+
+
+def test_the_fields_are_documented(run: Run, six: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for arguments in (
+        ["datasets", "label", six / "pictures", "--points", "--out", out],
+        ["datasets", "corrections", out / "annotations.json", "--against", out],
+        ["datasets", "annotations", six / "truth.json", tmp_path / "gt.txt", "--to", "wider"],
+        ["evaluate", "detection", six / "truth.json", six / "pictures"],
+        ["evaluate", "landmarks", out / "first.json", six / "pictures"],
+    ):
+        document = run(*arguments, "--json").json
+        names = set(document) - ALWAYS
+        for items in document.values():
+            if isinstance(items, list) and items and isinstance(items[0], dict):
+                names |= set(items[0])
+        assert names <= documented(" ".join(map(str, arguments[:2])))

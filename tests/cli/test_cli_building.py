@@ -154,3 +154,13 @@ def test_statistics(run: Run, album: Path, tmp_path: Path) -> None:
     rows = dict(run(*command, "--no-duplicates").rows)
     assert rows["people"] == "6, 4 of them with two photos or more"
     assert rows["duplicates"] == "not looked"
+
+
+def test_photos_of_nobody_are_told_of(run: Run, album: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(album, photos)
+    (photos / "AJ_Cook" / "portrait.jpg").write_bytes((album / "AJ_Cook" / "AJ_Cook_0001.jpg").read_bytes())
+    shutil.copy(photos / "AJ_Cook" / "portrait.jpg", photos / "loose.jpg")
+    result = run("datasets", "pairs", photos, "--out", tmp_path / "pairs.txt", "--folds", "1", "--each", "5")
+    assert result.code == 0
+    assert "warning: 1 photo directly in" in result.err

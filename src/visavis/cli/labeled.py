@@ -11,12 +11,26 @@ from visavis.errors import InputError, NoFaceFound, SeveralFacesFound
 from visavis.files import IMAGE_SUFFIXES, find_images, reason
 
 if TYPE_CHECKING:
+    from visavis.datasets.photos import PhotoSet
     from visavis.pipeline import Analyzer
     from visavis.types import Embeddings
 
-__all__ = ["embedded", "labeled", "warn_of_lookalikes", "without_doubles"]
+__all__ = ["embedded", "labeled", "opened", "warn_of_lookalikes", "without_doubles"]
 
 _SHOWN = 5  # of a list that may be long
+
+
+def opened(report: Report, data: str) -> PhotoSet:
+    """Open photos of people in any layout; tell what is left out."""
+    from visavis.datasets.photos import PeopleFolder, open_photos
+
+    photos = open_photos(data)
+    if isinstance(photos, PeopleFolder):
+        found = list(photos.path.iterdir())
+        loose = sum(path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "." and path.is_file() for path in found)
+        if loose:
+            report.warn(f"{counted(loose, 'photo')} directly in {data} left out: they belong to no person")
+    return photos
 
 
 def labeled(report: Report, folder: Path) -> list[tuple[str, Path]]:

@@ -171,13 +171,10 @@ def _rows(job: dict[str, Any], units: Iterator[list[list[str]]], workers: int) -
         if not isinstance(rows, WorkerDied):
             yield from rows
             continue
-        for photo in unit:  # whichever of them it was: the others are done alone
-            ((_, alone),) = run_units(make, job, [[photo]], workers=0)
-            yield (
-                _row(photo[0], error=f"{photo[0]} can't be read: {alone}")
-                if isinstance(alone, WorkerDied)
-                else alone[0]
-            )
+        # Whichever of them it was: in a process of their own, one by one, the others go through.
+        for (photo,), alone in run_units(make, job, [[photo] for photo in unit], workers=0):
+            died = isinstance(alone, WorkerDied)
+            yield _row(photo[0], error=f"{photo[0]} can't be read: {alone}") if died else alone[0]
 
 
 def _sources(root: Path) -> list[str]:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from visavis import errors
@@ -113,11 +114,13 @@ class _Crew(Generic[T]):
             self._done.put(None)
 
     def _started(self) -> subprocess.Popen[bytes]:
+        # It finds what this process finds, and no module that happens to lie in the folder it is run in.
+        code = f"import sys; sys.path[:] = filter(None, sys.path); from {__name__} import _main; _main()"
         child = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import _main; _main()"],
+            [sys.executable, "-c", code],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
         )
         assert child.stdin is not None
         with contextlib.suppress(OSError):  # it died at once, which the first question tells

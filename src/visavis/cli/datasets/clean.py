@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from visavis.cli.faces import counted
+from visavis.cli.labeled import opened
 from visavis.cli.models import under_way
 from visavis.cli.options import Json, Machine, Recognition, ReportFile, unpacked
 from visavis.cli.report import Column, Report
@@ -64,17 +65,14 @@ def clean(
       visavis datasets clean crops/ --face aligned --list suspects.csv
       visavis datasets clean photos/ --apply suspects.csv --out cleaned/
     """
-    from visavis.datasets.photos import open_photos
-
     if (apply is None) != (out is None):
         raise InputError("--apply and --out go together: a list, and the new folder it makes")
     if apply is not None and (listing is not None or report_file is not None):
         raise InputError("--apply makes a copy; --list and --report belong to a run before it")
     if face not in ("largest", "central", "aligned"):
         raise InputError(f"--face is largest, central or aligned, not {face!r}")
-    photos = open_photos(data)
     if apply is not None and out is not None:
-        _copy(photos, apply, out, link=not copies, as_json=as_json)
+        _copy(data, apply, out, link=not copies, as_json=as_json)
         return
     columns = [
         Column("suggestion", 10),
@@ -84,6 +82,7 @@ def clean(
         Column("target", keep="end"),
     ]
     with Report("datasets clean", as_json=as_json, columns=columns, items="suspects") as report:
+        photos = opened(report, data)
         found = _Search(photos, models.analyzer(machine), face, apart, same, duplicates=not no_duplicates)
         suspects = found.suspects
         for suspect in suspects:
@@ -149,10 +148,10 @@ class _Search:
         self.settings: dict[str, Any] = {"model": analyzer.calibrated_as, "face": face, **levels}
 
 
-def _copy(photos: PhotoSet, listing: Path, out: Path, *, link: bool, as_json: bool) -> None:
+def _copy(data: str, listing: Path, out: Path, *, link: bool, as_json: bool) -> None:
     from visavis.curation.suspects import apply_suspects, read_suspects
 
     with Report("datasets clean", as_json=as_json) as report:
-        done = apply_suspects(photos, read_suspects(listing), out, link=link)
+        done = apply_suspects(opened(report, data), read_suspects(listing), out, link=link)
         report.fields(out=str(out), **done)
         report.facts([(name.replace("_", " "), f"{number:,}") for name, number in done.items()])

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from visavis.cli.labeled import opened
 from visavis.cli.options import Json
 from visavis.cli.report import Report
 from visavis.errors import InputError, StorageError
@@ -40,13 +41,13 @@ def pairs(
       visavis datasets pairs crops/ --out pairs.txt --folds 5 --each 100 --seed 7
     """
     from visavis.datasets.pairs import fits_lfw, lfw_text, list_text, make_pairs
-    from visavis.datasets.photos import PeopleFolder, open_photos
+    from visavis.datasets.photos import PeopleFolder
     from visavis.models.durable import write_whole
 
     if layout not in ("auto", "lfw", "list"):
         raise InputError(f"--layout is auto, lfw or list, not {layout!r}")
     with Report("datasets pairs", as_json=as_json) as report:
-        photos = open_photos(data)
+        photos = opened(report, data)
         made = make_pairs(photos.people, folds=folds, each=each, seed=seed, disjoint=not shared)
         fits = fits_lfw(photos.photos, photos.people) and not isinstance(photos, PeopleFolder)
         as_lfw = layout == "lfw" or (layout == "auto" and fits)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from visavis.cli.faces import counted
+from visavis.cli.labeled import opened
 from visavis.cli.options import Json
 from visavis.cli.report import Column, Report
 from visavis.errors import InputError
@@ -52,14 +53,13 @@ def split(
       visavis datasets split crops/ --out lists/ --lists --parts train=0.7,test=0.3
       visavis datasets split crops/ --out split/ --at-least 5 --at-most 50 --seed 7
     """
-    from visavis.datasets.photos import open_photos
     from visavis.datasets.placing import photo_files, place_files
     from visavis.datasets.splits import same_files, same_people, split_people
 
     shares = _shares(parts)
     columns = [Column("part"), Column("people", 8, right=True), Column("photos", 9, right=True)]
     with Report("datasets split", as_json=as_json, columns=columns, items="parts") as report:
-        photos = open_photos(data)
+        photos = opened(report, data)
         people = photos.people
         same = [*same_people(people), *same_files(photos)]
         if faces is not None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from visavis.cli.labeled import opened
 from visavis.cli.models import under_way
 from visavis.cli.options import Detection, Json, Machine, ReportFile, unpacked
 from visavis.cli.report import Report
@@ -43,12 +44,11 @@ def statistics(
     """
     from visavis.curation.inspection import inspect_photos
     from visavis.curation.statistics import MEASURES, statistics_document, statistics_of
-    from visavis.datasets.photos import open_photos
 
     if face not in ("largest", "central", "aligned"):
         raise InputError(f"--face is largest, central or aligned, not {face!r}")
     with Report("datasets statistics", as_json=as_json) as report:
-        photos = open_photos(data)
+        photos = opened(report, data)
         analyzer = models.analyzer(machine)
         if not no_duplicates:
             from visavis.curation.duplicates import count_duplicates, require_library

@@ -32,6 +32,7 @@ def documented(command: str) -> set[str]:
         ("gallery show", ["Ali Naimi", "-g", "{people}"]),
         ("models ls", []),
         ("datasets duplicates", ["{photo}", "{photo}"]),
+        ("datasets show", ["{photo.parent}"]),
         ("datasets align", ["{folder}", "--out", "{out}"]),
         ("datasets clean", ["{folder}", "--list", "{out}"]),
         ("datasets split", ["{folder}", "--out", "{out}"]),

@@ -17,10 +17,9 @@ import os
 import struct
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,15 +45,16 @@ _MAGIC = struct.pack("<I", 0xCED7230A)
 _FRAME = struct.Struct("<4sI")  # magic; length in the lower 29 bits, above it which part of a split record this is
 _LENGTH = 2**29 - 1
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
+_ALONE, _NEXT = (_WHOLE, _FIRST), (_MIDDLE, _LAST)
 _HEADER = struct.Struct("<IfQQ")  # flag, label, id, id2
+_HEADER_SIZE = _HEADER.size
 _MAX_LABELS = 2**16
 _EXACT = 2**24  # labels are float32, which holds whole numbers exactly up to here
 _BUFFER = 2**20
 _LINE = 4096  # bytes of a line of .idx and .lst
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One photo of a ``.rec`` file, or a record without photo that InsightFace keeps.
 
     Attributes
@@ -81,15 +81,15 @@ class Record:
         InputError
             If it is no image record. The message completes "record 7 ... ".
         """
-        if len(payload) < _HEADER.size:
+        if len(payload) < _HEADER_SIZE:
             raise InputError(f"has {len(payload)} bytes, too few for the header of an image")
         flag, label, number, number2 = _HEADER.unpack_from(payload)
         if not flag:
-            return cls((label,), number, number2, payload[_HEADER.size :])
-        end = _HEADER.size + 4 * flag
+            return cls((label,), number, number2, payload[_HEADER_SIZE:])
+        end = _HEADER_SIZE + 4 * flag
         if flag > _MAX_LABELS or end > len(payload):
             raise InputError(f"announces {flag} labels in {len(payload)} bytes")
-        labels = struct.unpack_from(f"<{flag}f", payload, _HEADER.size)
+        labels = struct.unpack_from(f"<{flag}f", payload, _HEADER_SIZE)
         return cls(labels, number, number2, payload[end:])
 
     def pack(self) -> bytes:
@@ -106,25 +106,22 @@ class Record:
         return not self.image and len(self.labels) == 2 and whole
 
 
-def _payload(take: Callable[[int], bytes]) -> bytes | None:
-    """Return the next record's payload; None at the end of the file.
+def _payload(take: Callable[[int], bytes]) -> tuple[bytes, int] | None:
+    """Return the next record's payload and how many bytes the record takes; None at the end of the file.
 
     ``take`` gives as many bytes as asked for; at the end, fewer. Raises `InputError` with a message that completes
     "record 7 ... ".
     """
     parts: list[bytes] = []
-    length = 0
-    while True:
-        frame = take(8)
-        if not frame and not parts:
-            return None
+    length = taken = 0
+    while frame := take(8):
         if len(frame) < 8:
-            raise InputError("is cut off")
+            break
         magic, word = _FRAME.unpack(frame)
         if magic != _MAGIC:
             raise InputError("does not begin with RecordIO's magic number: the file is damaged")
         part, size = word >> 29, word & _LENGTH
-        if part not in ((_MIDDLE, _LAST) if parts else (_WHOLE, _FIRST)):
+        if part not in (_NEXT if parts else _ALONE):
             raise InputError("is a part of a split record out of order: the file is damaged")
         length += size
         if length > MAX_IMAGE:
@@ -132,13 +129,18 @@ def _payload(take: Callable[[int], bytes]) -> bytes | None:
         padded = (size + 3) & ~3
         data = take(padded)
         if len(data) < padded:
-            raise InputError("is cut off")
-        data = data if padded == size else data[:size]
+            break
+        if padded != size:
+            data = data[:size]
+        taken += 8 + padded
         if part == _WHOLE:
-            return data
+            return data, taken
         parts.append(data)
         if part == _LAST:
-            return _MAGIC.join(parts)
+            return _MAGIC.join(parts), taken
+    if frame or parts:
+        raise InputError("is cut off")
+    return None
 
 
 def records(path: str | os.PathLike[str]) -> Iterator[bytes]:
@@ -150,8 +152,7 @@ def records(path: str | os.PathLike[str]) -> Iterator[bytes]:
         If the file can't be read, is cut off or damaged: after all records before that place. The message names
         the record, counted from 0, and the byte where it begins.
     """
-    for _, payload in _numbered(Path(path)):
-        yield payload
+    return (payload for _, payload in _numbered(Path(path)))
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -161,13 +162,13 @@ def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
             number = start = 0
             while True:
                 try:
-                    payload = _payload(file.read)
+                    found = _payload(file.read)
                 except InputError as error:
                     raise _wrong(path, number, start, error) from None
-                if payload is None:
+                if found is None:
                     return
-                yield start, payload
-                number, start = number + 1, file.tell()
+                yield start, found[0]
+                number, start = number + 1, start + found[1]
     except OSError as error:
         raise InputError(f"{printable_path(path)} can't be read: {reason(error)}") from None
 
@@ -249,10 +250,10 @@ class RecordFile:
             return data
 
         try:
-            payload = _payload(take)
+            found = _payload(take)
         except InputError as error:
             raise _wrong(self.path, key, start, error) from None
-        return payload or b""
+        return found[0] if found else b""
 
     def record(self, key: int) -> Record:
         """Return a record taken apart; see `read`."""

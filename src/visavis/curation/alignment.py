@@ -173,8 +173,10 @@ def _rows(job: dict[str, Any], units: Iterator[list[list[str]]], workers: int) -
             continue
         # Whichever of them it was: in a process of their own, one by one, the others go through.
         for (photo,), alone in run_units(make, job, [[photo] for photo in unit], workers=0):
-            died = isinstance(alone, WorkerDied)
-            yield _row(photo[0], error=f"{photo[0]} can't be read: {alone}") if died else alone[0]
+            if isinstance(alone, WorkerDied):
+                yield _row(photo[0], error=f"{photo[0]} can't be read: {alone}")
+            else:
+                yield alone[0]
 
 
 def _sources(root: Path) -> list[str]:

@@ -109,6 +109,8 @@ class Embedded:
                 f"{printable_path(path)} holds no embeddings: a .npz needs names (n,) and vectors (n, d): "
                 f"{reason(error)}"
             ) from None
+        if not np.isfinite(vectors).all():
+            raise InputError(f"the embeddings of {printable_path(path)} hold NaN or infinity")
         lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
         there = lengths[:, 0] > 0 if vectors.ndim == 2 else np.zeros(0, bool)
         vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)

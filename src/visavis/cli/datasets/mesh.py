@@ -38,7 +38,7 @@ def mesh(
     \b
     Examples:
       visavis datasets mesh aligned/ --out pairs/
-      visavis datasets mesh aligned/ --out pairs/ --per-image 5 --kind wave --seed 1
+      visavis datasets mesh aligned/ --out out/ --kind wave
     """
     from visavis.curation.mesh_pairs import mesh_folder
     from visavis.datasets.mesh import KINDS, Kind

@@ -74,8 +74,8 @@ def videos(
     \b
     Examples:
       visavis datasets videos party.mp4 --out faces/
-      visavis datasets videos recordings/ --out faces/ --gallery people.db --every 1
-      visavis datasets videos door.mkv --out faces/ --per-track 5 --frames
+      visavis datasets videos films/ --out faces/ -g people.db
+      visavis datasets videos a.mkv --out a/ --per-track 5
     """
     from visavis.curation.frames import find_videos, require_library
     from visavis.curation.video_folder import Recipe, videos_to_folder

@@ -92,6 +92,7 @@ def test_mesh(run: Run, photos: Path, tmp_path: Path) -> None:
     refused = run("datasets", "mesh", tmp_path / "in", "--out", tmp_path / "in" / "out")
     assert refused.code == 2
     assert "must lie apart" in refused.err
+    assert not (tmp_path / "in" / "out").exists()
     assert (
         "line, wave, guilloche" in run("datasets", "mesh", tmp_path / "in", "--out", tmp_path / "o", "--kind", "x").err
     )

@@ -61,14 +61,14 @@ def mesh_folder(
     workers
         How many processes; None takes all cores.
 
-    Yields
-    ------
-    ``source``, ``clean``, ``pairs`` (a row of the manifest each), ``error`` (None, or why it could not be read).
+    Returns
+    -------
+    An iterator, of each photo: ``source``, ``clean``, ``pairs`` (a row of the manifest each), ``error`` (None, or why it could not be read).
 
     Raises
     ------
     InputError
-        If there is no photo, or a folder lies in the other.
+        At once, if there is no photo, or a folder lies in the other.
     StorageError
         If ``out`` can't be written.
     """
@@ -84,7 +84,13 @@ def mesh_folder(
     sources = [path.relative_to(root).as_posix() for path in find_images([root])]
     if not sources:
         raise InputError(f"{printable_path(root)} holds no photo")
-    settings = {"root": str(root), "out": str(target), "per_image": per_image, "seed": seed, "kinds": list(kinds)}
+    return _written(root, target, sources, {"per_image": per_image, "seed": seed, "kinds": list(kinds)}, workers)
+
+
+def _written(
+    root: Path, target: Path, sources: list[str], how: dict[str, Any], workers: int | None
+) -> Iterator[dict[str, Any]]:
+    settings = {"root": str(root), "out": str(target), **how}
     units = ([i, source, name] for i, (source, name) in enumerate(zip(sources, _names(sources), strict=True)))
     workers = min(workers or usable_cores(), len(sources))
     partial = target / ".manifest.jsonl"

@@ -78,7 +78,7 @@ def test_the_curve_lies_on_scikit_learns() -> None:
 
 def test_intervals_are_those_of_all_pairs_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same draws, whether all pairs are weighed or what is kept of them."""
-    monkeypatch.setattr(all_pairs, "_STRATUM", 10**6)
+    monkeypatch.setattr(all_pairs, "KEPT_STRATUM", 10**6)
     vectors, owner = people(80, 400, seed=11)
     s, m, subjects = every_pair(vectors, owner)
     whole = evaluate_scores(Scores(s, m, subjects), [0.1, 1e-2, 1e-3], repeats=60, seed=3)
@@ -94,8 +94,8 @@ def test_intervals_are_those_of_all_pairs_in_memory(monkeypatch: pytest.MonkeyPa
 def test_a_part_of_the_pairs_gives_nearly_the_same_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, owner = people(80, 700, seed=12)
     whole = evaluate_all_pairs(vectors, owner, [0.1, 1e-4], repeats=100)
-    monkeypatch.setattr(all_pairs, "_STRATUM", 2_000)
-    monkeypatch.setattr(all_pairs, "_MATED", 2_000)
+    monkeypatch.setattr(all_pairs, "KEPT_STRATUM", 2_000)
+    monkeypatch.setattr(all_pairs, "KEPT_MATED", 2_000)
     part = evaluate_all_pairs(vectors, owner, [0.1, 1e-4], repeats=100)
     for a, b in zip(whole.rates, part.rates, strict=True):
         assert a.tar is not None

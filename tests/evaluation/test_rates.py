@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import det_curve, roc_auc_score, roc_curve
 
 from visavis.errors import InputError
+from visavis.evaluation import bootstrap
 from visavis.evaluation.bootstrap import WeighedPairs, pair_weights
 from visavis.evaluation.curves import ErrorCurve
 from visavis.evaluation.intervals import wilson
@@ -68,7 +69,7 @@ def test_a_threshold_is_the_least_that_keeps_the_rate(pair: tuple[np.ndarray, np
     assert (nonmated >= threshold).mean() <= fmr + 1e-9
     lower = curve.thresholds[curve.thresholds < threshold]
     assert not len(lower) or (nonmated >= lower[-1]).mean() > fmr - 1e-9
-    if fmr < 1:
+    if fmr < 0.999:
         assert curve.tar_at_far(fmr) == pytest.approx(tar_at_far(mated, nonmated, fmr)[0])
     assert curve.fnmr_at_fmr(fmr) == pytest.approx(1 - curve.tar_at_far(fmr))
 
@@ -197,6 +198,33 @@ def test_weights_are_copies(pair: tuple[np.ndarray, np.ndarray], seed: int) -> N
     once = WeighedPairs(s, m, folds if several else None).measure(np.ones(len(s), int))
     if several:
         assert once.accuracy == pytest.approx(ten_fold(s, m, folds).mean())
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_of_very_many_pairs_a_part_stands_for_all(monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
+    vectors, owner = people(80, 700, seed=9)
+    s, m, subjects = every_pair(vectors, owner)
+    scores = Scores(s, m, subjects if known else None, folds=subjects.sum(axis=1) % 4)
+    whole = evaluate_scores(scores, [0.1, 1e-3], repeats=100)
+    monkeypatch.setattr(bootstrap, "_KEEP_ALL", 1000)
+    monkeypatch.setattr(bootstrap, "KEPT_STRATUM", 4000)
+    monkeypatch.setattr(bootstrap, "KEPT_MATED", 1500)
+    rows, counts = bootstrap.pairs_to_keep(s, m)
+    assert len(np.unique(rows)) == len(rows) < 0.2 * len(s)
+    assert counts[m[rows]].sum() == pytest.approx(m.sum(), abs=2)
+    assert counts[~m[rows]].sum() == pytest.approx((~m).sum(), abs=40)
+    part = evaluate_scores(scores, [0.1, 1e-3], repeats=100)
+    assert (part.eer.value, part.auc.value) == (whole.eer.value, whole.auc.value)
+    assert [rate.threshold for rate in part.rates] == [rate.threshold for rate in whole.rates]
+    if known:
+        pairs = [(a.tar, b.tar) for a, b in zip(part.rates, whole.rates, strict=True)]
+        assert part.accuracy is not None
+        assert whole.accuracy is not None
+        pairs += [(part.eer, whole.eer), (part.auc, whole.auc), (part.accuracy.estimate, whole.accuracy.estimate)]
+        for one, other in pairs:
+            assert one is not None
+            assert other is not None
+            assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=0.02)
 
 
 def test_draws_of_pairs_keep_how_many_there_are_of_each_kind() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visavis.errors import InputError
-from visavis.evaluation.bootstrap import WeighedPairs
+from visavis.evaluation.bootstrap import KEPT_MATED, KEPT_STRATUM, draw_rates
 from visavis.evaluation.curves import ErrorCurve
 from visavis.evaluation.intervals import (
     Estimate,
@@ -22,7 +22,7 @@ from visavis.evaluation.intervals import (
     measurable,
     subject_draws,
 )
-from visavis.evaluation.rates import CONSTANT, FARS, RateAt, VerificationResult
+from visavis.evaluation.rates import CONSTANT, FARS, VerificationResult, rates_at
 from visavis.evaluation.tail import MostAlike, NonMated, nonmated_count
 
 __all__ = ["AllPairs", "evaluate_all_pairs", "nonmated_pairs"]
@@ -32,8 +32,6 @@ _BINS = 2**15  # in a similarity of 1
 _ZERO = 2 * _BINS  # the bin that begins at 0
 _LAST = 4 * _BINS
 _NONE = np.float32(-2)  # in place of what is no non-mated pair
-_STRATUM = 2**16  # non-mated pairs kept for bootstraps of each range in which the false match rate doubles
-_MATED = 2**18  # mated pairs kept for them
 
 Vectors = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.int64]
@@ -181,21 +179,19 @@ def evaluate_all_pairs(
             f"error rates need two photos of a person and photos of two: there are {pairs.mated} mated and "
             f"{pairs.nonmated} non-mated pairs"
         )
-    asked = sorted(fars, reverse=True)
-    sound = measurable(fars, pairs.nonmated)
     yes, no, mated = _histograms(pairs)
     rough = _curve(pairs, yes, no, {})
-    at = [*(rough.threshold_at_fmr(far) for far in sound), rough.eer()[1]]
+    at = [*(rough.threshold_at_fmr(far) for far in measurable(fars, pairs.nonmated)), rough.eer()[1]]
     # A threshold of the rough curve is a bin's lower edge: the exact one lies in the bin below, or the EER's in it.
     refine = {b for threshold in at for b in (_bin(threshold) - 1, _bin(threshold))}
     exact, others = _second_pass(pairs, refine, no, seed)
-    return _result(pairs, _curve(pairs, yes, no, exact), mated, others, asked, sound, level, repeats, seed)
+    return _result(pairs, _curve(pairs, yes, no, exact), mated, others, fars, level, repeats, seed)
 
 
 def _histograms(pairs: AllPairs) -> tuple[Counts, Counts, _Kept]:
     """Return how many mated and non-mated pairs are in each bin, and an even part of the mated ones."""
     yes, no = np.zeros(_LAST + 1, np.int64), np.zeros(_LAST + 1, np.int64)
-    step = -(-pairs.mated // _MATED)
+    step = -(-pairs.mated // KEPT_MATED)
     kept = _Kept()
     seen = 0
     for start, block, mated in pairs.blocks():
@@ -271,7 +267,7 @@ def _strata(no: Counts) -> list[tuple[float, float, int]]:
     strata = []
     high, step = _LAST, 1
     while high > _BINS // 2:
-        low = max(int(np.searchsorted(-reaching, -_STRATUM * step)), _BINS // 2)  # down to -1.5, above `_NONE`
+        low = max(int(np.searchsorted(-reaching, -KEPT_STRATUM * step)), _BINS // 2)  # down to -1.5, above `_NONE`
         if low < high:
             strata.append((_edge(low), _edge(high), step + (step > 1)))  # odd: no column is preferred
         high, step = min(low, high), 2 * step
@@ -280,13 +276,13 @@ def _strata(no: Counts) -> list[tuple[float, float, int]]:
 
 def _not_compared(pairs: AllPairs, rng: np.random.Generator) -> tuple[Vectors, Ints, Ints, float]:
     """Return an even part of the non-mated pairs of which a photo has no embedding."""
-    number = min(pairs.nonmated_missing, _STRATUM)
+    number = min(pairs.nonmated_missing, KEPT_STRATUM)
     there = np.zeros(len(pairs.person), bool)
     there[pairs.rows] = True
     without = np.flatnonzero(~there)
     drawn = np.empty((0, 2), np.intp)
     while len(drawn) < number:
-        i, j = rng.choice(without, _STRATUM), rng.integers(0, len(there), _STRATUM)
+        i, j = rng.choice(without, KEPT_STRATUM), rng.integers(0, len(there), KEPT_STRATUM)
         once = (pairs.person[i] != pairs.person[j]) & (there[j] | (i < j))
         drawn = np.concatenate([drawn, np.stack([i[once], j[once]], axis=1)])[:number]
     a, b = pairs.person[drawn].T
@@ -320,48 +316,21 @@ def _result(
     curve: ErrorCurve,
     mated: _Kept,
     others: _Kept,
-    asked: Sequence[float],
-    sound: Sequence[float],
+    fars: Sequence[float],
     level: float,
     repeats: int,
     seed: int,
 ) -> VerificationResult:
-    thresholds = [curve.threshold_at_fmr(far) for far in sound]
     parts = [kept.arrays() for kept in (mated, others)]
     similarities, a, b, counts = (np.concatenate(both) for both in zip(*parts, strict=True))
     order = np.argsort(-similarities, kind="stable")
     is_mated = order < len(parts[0][0])
     similarities, a, b, counts = similarities[order].astype(np.float64), a[order], b[order], counts[order]
-    once = WeighedPairs(similarities, is_mated, thresholds=thresholds).measure(counts)
-    # Draws look for the rate that the kept pairs have where all have the one asked for, so as to lie around it.
-    true = [curve.at(threshold)[0] for threshold in thresholds]
-    fars_kept = [far * (kept / rate if rate else 1) for far, kept, rate in zip(sound, once.fmr, true, strict=True)]
-    weighed = WeighedPairs(similarities, is_mated, fars=fars_kept, thresholds=thresholds)
-    draws = [
-        weighed.measure(np.where(is_mated, weight[a], weight[a] * weight[b]) * counts)
+    weights = (
+        np.where(is_mated, weight[a], weight[a] * weight[b])
         for weight in subject_draws(len(pairs.photos), repeats, seed)
-    ]
-
-    def around(value: float, kept: float, drawn: Sequence[float]) -> list[float]:
-        """Shift draws from what the kept pairs show, which they lie around, to what all show."""
-        return [min(max(one + value - kept, 0.0), 1.0) for one in drawn]
-
-    def estimate(value: float, kept: float, drawn: Sequence[float]) -> Estimate:
-        return Estimate(value, *bootstrap_interval(around(value, kept, drawn), level), level)
-
-    rates = []
-    for far in asked:
-        if far not in sound:
-            rates.append(RateAt(far, False, round(3 / far)))
-            continue
-        i = sound.index(far)
-        at = int(np.searchsorted(curve.thresholds, thresholds[i]))
-        yes, no = int(curve.mated_accepted[at]), int(curve.nonmated_accepted[at])
-        tars = around(yes / curve.mated, 1 - once.fnmr[i], [draw.tar[i] for draw in draws])
-        fmrs = around(no / curve.nonmated, once.fmr[i], [draw.fmr[i] for draw in draws])
-        tar = bootstrap_share(yes, curve.mated, tars, level)
-        fmr = bootstrap_share(no, curve.nonmated, fmrs, level)
-        rates.append(RateAt(far, True, round(3 / far), thresholds[i], tar, fmr))
+    )
+    draws = draw_rates(similarities, is_mated, counts, weights, curve, measurable(fars, curve.nonmated))
     eer, eer_threshold = curve.eer()
     return VerificationResult(
         curve.mated,
@@ -370,10 +339,10 @@ def _result(
         "subject bootstrap",
         None,
         curve,
-        estimate(eer, once.eer, [draw.eer for draw in draws]),
+        Estimate(eer, *bootstrap_interval(draws.eer, level), level),
         eer_threshold,
-        estimate(curve.auc(), once.auc, [draw.auc for draw in draws]),
-        tuple(rates),
+        Estimate(curve.auc(), *bootstrap_interval(draws.auc, level), level),
+        rates_at(curve, fars, draws, lambda right, of, drawn: bootstrap_share(right, of, drawn, level)),
         (CONSTANT,) if similarities.min() == similarities.max() else (),
     )
 

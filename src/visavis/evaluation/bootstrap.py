@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from visavis.evaluation.curves import equal_error_rate
+from visavis.evaluation.curves import ErrorCurve, equal_error_rate
 from visavis.evaluation.intervals import subject_draws
 
-__all__ = ["Draw", "WeighedPairs", "pair_weights"]
+__all__ = [
+    "KEPT_MATED",
+    "KEPT_STRATUM",
+    "Draw",
+    "Draws",
+    "WeighedPairs",
+    "draw_rates",
+    "pair_weights",
+    "pairs_to_keep",
+]
+
+KEPT_MATED = 2**18
+"""Mated pairs that are kept, where there are more."""
+KEPT_STRATUM = 2**16
+"""Non-mated pairs that are kept of each range in which the false match rate doubles."""
+_KEEP_ALL = 2_000_000  # pairs of which none is left out
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -111,24 +126,110 @@ class WeighedPairs:
         return float(np.mean(shares))
 
 
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What all draws measured, moved from what the kept pairs show to what all show; a row a draw."""
+
+    accuracy: Floats
+    eer: Floats
+    auc: Floats
+    tar: Floats
+    fmr: Floats
+
+
+def draw_rates(
+    similarities: Floats,
+    mated: Mask,
+    counts: npt.NDArray[Any],
+    weights: Iterable[npt.NDArray[np.int64]],
+    curve: ErrorCurve,
+    fars: Sequence[float],
+    *,
+    folds: npt.NDArray[np.integer[Any]] | None = None,
+    accuracy: float = np.nan,
+) -> Draws:
+    """Measure draws of pairs that stand for all.
+
+    Parameters
+    ----------
+    similarities, mated, folds
+        ``(k,)``: of the pairs that were kept.
+    counts
+        ``(k,)``: how many pairs each stands for.
+    weights
+        Of each draw ``(k,)``: how often each kept pair was drawn.
+    curve, fars, accuracy
+        Of all pairs: what draws lie around.
+    """
+    thresholds = [curve.threshold_at_fmr(far) for far in fars]
+    true = np.array([curve.at(threshold) for threshold in thresholds]).reshape(-1, 2)
+    once = WeighedPairs(similarities, mated, folds, thresholds=thresholds).measure(counts)
+    # Draws look for the rate that the kept pairs have where all have the one asked for, so as to lie around it.
+    kept_fars = [far * (kept / rate if rate else 1) for far, kept, rate in zip(fars, once.fmr, true[:, 0], strict=True)]
+    pairs = WeighedPairs(similarities, mated, folds, fars=kept_fars, thresholds=thresholds)
+    drawn = [pairs.measure(weight * counts) for weight in weights]
+
+    def around(values: Sequence[Any], kept: Any, value: Any) -> Floats:
+        moved: Floats = np.array(values, np.float64) + (value - kept)
+        return moved.clip(0, 1)
+
+    return Draws(
+        around([one.accuracy for one in drawn], once.accuracy, accuracy),
+        around([one.eer for one in drawn], once.eer, curve.eer()[0]),
+        around([one.auc for one in drawn], once.auc, curve.auc()),
+        around([one.tar for one in drawn], 1 - once.fnmr, 1 - true[:, 1]),
+        around([one.fmr for one in drawn], once.fmr, true[:, 0]),
+    )
+
+
+def pairs_to_keep(similarities: Floats, mated: Mask) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
+    """Return rows of pairs that stand for all, and for how many each does: all of them, unless there are very many.
+
+    Of the most similar non-mated pairs each is kept, of the next as many every second, and so on, so that rates are
+    known alike well at every threshold; of the mated ones an even part.
+    """
+    if len(mated) <= _KEEP_ALL:
+        return np.arange(len(mated)), np.ones(len(mated), np.int64)
+    yes, no = (rows[np.argsort(-similarities[rows], kind="stable")] for rows in map(np.flatnonzero, (mated, ~mated)))
+    step = -(-len(yes) // KEPT_MATED)
+    rows, counts = [yes[step // 2 :: step]], [step]
+    start, each = 0, 1
+    while start < len(no):
+        stop = KEPT_STRATUM * each
+        rows.append(no[start + each // 2 : stop : each])
+        counts.append(each)
+        start, each = stop, 2 * each
+    return np.concatenate(rows), np.repeat(counts, [len(some) for some in rows])
+
+
 def pair_weights(
-    mated: Mask, subjects: npt.NDArray[np.integer[Any]] | None, repeats: int, seed: int
+    mated: Mask,
+    subjects: npt.NDArray[np.integer[Any]] | None,
+    repeats: int,
+    seed: int,
+    rows: npt.NDArray[np.intp] | None = None,
 ) -> Iterator[npt.NDArray[np.int64]]:
     """Yield how often each pair counts in each draw: of subjects where they are known, else of pairs.
 
-    Subjects are any numbers, not only those from 0 on.
+    Parameters
+    ----------
+    subjects
+        ``(p, 2)``: any numbers, not only those from 0 on.
+    rows
+        Of which pairs; all without it. All people are drawn nevertheless.
     """
+    kept = mated if rows is None else mated[rows]
     if subjects is None:
         # Mated and non-mated pairs are drawn apart: how many there are of each was the experimenter's choice.
-        rows = [np.flatnonzero(mated), np.flatnonzero(~mated)]
-        draws = [subject_draws(len(some), repeats, seed + i) for i, some in enumerate(rows) if len(some)]
+        kinds = [some for some in (np.flatnonzero(kept), np.flatnonzero(~kept)) if len(some)]
+        draws = [subject_draws(len(some), repeats, seed + i) for i, some in enumerate(kinds)]
         for drawn in zip(*draws, strict=True):
-            weights = np.empty(len(mated), np.int64)
-            for some, weight in zip([some for some in rows if len(some)], drawn, strict=True):
+            weights = np.empty(len(kept), np.int64)
+            for some, weight in zip(kinds, drawn, strict=True):
                 weights[some] = weight
             yield weights
         return
-    people, coded = np.unique(subjects, return_inverse=True)
-    a, b = coded.reshape(subjects.shape).T
+    people = np.unique(subjects)
+    a, b = np.searchsorted(people, subjects if rows is None else subjects[rows]).T
     for weight in subject_draws(len(people), repeats, seed):
-        yield np.where(mated, weight[a], weight[a] * weight[b])
+        yield np.where(kept, weight[a], weight[a] * weight[b])

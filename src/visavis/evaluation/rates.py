@@ -7,7 +7,7 @@ similarities will do, on any scale on which higher is closer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visavis.errors import InputError
-from visavis.evaluation.bootstrap import WeighedPairs, pair_weights
+from visavis.evaluation.bootstrap import Draws, draw_rates, pair_weights, pairs_to_keep
 from visavis.evaluation.curves import ErrorCurve
 from visavis.evaluation.intervals import Estimate, bootstrap_interval, bootstrap_share, exact_share, measurable
 from visavis.evaluation.verification import ten_fold
@@ -30,6 +30,7 @@ __all__ = [
     "VerificationMetric",
     "VerificationResult",
     "evaluate_scores",
+    "rates_at",
     "train_test",
 ]
 
@@ -115,6 +116,8 @@ class Scores:
         """Whether no subject is in two pairs; True too where subjects are not known."""
         if self.subjects is None:
             return True
+        if self.subjects.max() - self.subjects.min() < len(self) - 1:
+            return False  # more pairs than people
         a, b = self.subjects.T
         each = np.concatenate([a, b[~self.mated]])
         return len(np.unique(each)) == len(each)
@@ -266,35 +269,31 @@ def evaluate_scores(
     """
     if not all(0 < far < 1 for far in fars):
         raise InputError(f"false accept rates lie between 0 and 1, not {', '.join(f'{far:g}' for far in fars)}")
-    m = scores.mated
+    m, folds = scores.mated, scores.several_folds
     curve = ErrorCurve.of(scores.similarities[m], scores.similarities[~m])
-    asked = sorted(fars, reverse=True)
     sound = measurable(fars, curve.nonmated)
-    thresholds = [curve.threshold_at_fmr(far) for far in sound]
     people = None if scores.independent else scores.subjects
-    pairs = WeighedPairs(scores.similarities, m, scores.several_folds, fars=sound, thresholds=thresholds)
-    draws = [pairs.measure(weights) for weights in pair_weights(m, people, repeats, seed)]
+    shares = np.full(1, np.nan) if folds is None else ten_fold(scores.similarities, m, folds)
+    rows, counts = pairs_to_keep(scores.similarities, m)
+    draws = draw_rates(
+        scores.similarities[rows],
+        m[rows],
+        counts,
+        pair_weights(m, people, repeats, seed, rows),
+        curve,
+        sound,
+        folds=None if folds is None else folds[rows],
+        accuracy=float(shares.mean()),
+    )
 
-    def estimate(right: int, of: int, drawn: Sequence[float]) -> Estimate:
+    def estimate(right: int, of: int, drawn: Floats) -> Estimate:
         return exact_share(right, of, level) if people is None else bootstrap_share(right, of, drawn, level)
 
-    rates = []
-    for far in asked:
-        needed = round(3 / far)
-        if far not in sound:
-            rates.append(RateAt(far, False, needed))
-            continue
-        i = sound.index(far)
-        at = int(np.searchsorted(curve.thresholds, thresholds[i]))
-        tar = estimate(int(curve.mated_accepted[at]), curve.mated, [draw.tar[i] for draw in draws])
-        fmr = estimate(int(curve.nonmated_accepted[at]), curve.nonmated, [draw.fmr[i] for draw in draws])
-        rates.append(RateAt(far, True, needed, thresholds[i], tar, fmr))
     accuracy = None
-    if (folds := scores.several_folds) is not None:
-        shares = ten_fold(scores.similarities, m, folds)
+    if folds is not None:
         right = round(float((shares * np.unique(folds, return_counts=True)[1]).sum()))
         error = float(shares.std(ddof=1) / len(shares) ** 0.5)
-        share = estimate(right, len(m), [draw.accuracy for draw in draws])
+        share = estimate(right, len(m), draws.accuracy)
         accuracy = FoldAccuracy(tuple(map(float, shares)), float(shares.mean()), error, share)
     eer, eer_threshold = curve.eer()
     return VerificationResult(
@@ -304,12 +303,38 @@ def evaluate_scores(
         "exact binomial" if people is None else "subject bootstrap",
         accuracy,
         curve,
-        Estimate(eer, *bootstrap_interval([draw.eer for draw in draws], level), level),
+        Estimate(eer, *bootstrap_interval(draws.eer, level), level),
         eer_threshold,
-        Estimate(curve.auc(), *bootstrap_interval([draw.auc for draw in draws], level), level),
-        tuple(rates),
+        Estimate(curve.auc(), *bootstrap_interval(draws.auc, level), level),
+        rates_at(curve, fars, draws, estimate),
         _warnings(scores),
     )
+
+
+def rates_at(
+    curve: ErrorCurve, fars: Sequence[float], draws: Draws, estimate: Callable[[int, int, Floats], Estimate]
+) -> tuple[RateAt, ...]:
+    """Return the rates at FARs, falling; those that the pairs can't show are marked.
+
+    Parameters
+    ----------
+    draws
+        At the FARs that can be shown.
+    estimate
+        Makes an estimate of successes, trials and what was drawn.
+    """
+    sound = measurable(fars, curve.nonmated)
+    rates = []
+    for far in sorted(fars, reverse=True):
+        if far not in sound:
+            rates.append(RateAt(far, False, round(3 / far)))
+            continue
+        i, threshold = sound.index(far), curve.threshold_at_fmr(far)
+        at = int(np.searchsorted(curve.thresholds, threshold))
+        tar = estimate(int(curve.mated_accepted[at]), curve.mated, draws.tar[:, i])
+        fmr = estimate(int(curve.nonmated_accepted[at]), curve.nonmated, draws.fmr[:, i])
+        rates.append(RateAt(far, True, round(3 / far), threshold, tar, fmr))
+    return tuple(rates)
 
 
 def _warnings(scores: Scores) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ Each recognizer is measured plain and with ``flip``. Crops laid by the landmarks
 rates, so they have tables of their own: ``sface@mtcnn``, and ``sface@face-mesh`` for detectors that find boxes alone,
 measured with BlazeFace. The tables of those that were not asked for stay as they are.
 
-f32, detectors at their defaults, the central face of each photo. Intervals: 95 %, percentiles of `REPEATS` seeded draws
-of subjects, not of pairs: a person is in thousands of pairs, so pairs are not independent.
+f32, detectors at their defaults, the central face of each photo. What is measured, and how, is
+`visavis.evaluation.calibration`, which `visavis calibrate` runs on anybody's own photos.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 from lfw import ROOT, Lfw, embeddings, ten_fold
 
 from visavis import Analyzer, Embeddings
+from visavis.evaluation.calibration import Measured, measure
 from visavis.evaluation.verification import pair_similarities
 
 if sys.version_info >= (3, 11):
@@ -31,96 +32,43 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-RATES = (
-    0.9, 0.7, 0.5, 0.3, 0.2, 1e-1, 5e-2, 2e-2, 1e-2, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4,
-    5e-5, 2e-5, 1e-5, 5e-6, 2e-6, 1e-6,
-)  # fmt: skip
-REPEATS = 400
 HEADER = "# Written by benchmarks/calibrate_lfw.py --write. A point is: similarity, FMR, 95 % interval of the FMR.\n"
 TARGET = ROOT / "src" / "visavis" / "models" / "calibrations.toml"
 ERRORS = Path(__file__).with_name("lfw_label_errors.toml")
 
 
-class Pairs:
-    """All pairs of photos, less those whose label is known to be wrong."""
-
-    def __init__(self, photos: list[str], people: list[str], errors: dict[str, list[dict[str, object]]]) -> None:
-        names, self.person = np.unique(people, return_inverse=True)
-        self.subjects = len(names)
-        number = {name: i for i, name in enumerate(names)}
-        where = {photo: i for i, photo in enumerate(photos)}
-        first, second = np.triu_indices(len(photos), 1)
-        self.mated = self.person[first] == self.person[second]
-        dropped = np.zeros(len(photos), bool)
-        dropped[[where[str(row["photo"])] for row in errors.get("wrong_photo", []) if row["photo"] in where]] = True
-        keep = ~(dropped[first] | dropped[second])
-        for row in errors.get("same_person", []):
-            a, b = (number.get(name, -1) for name in row["names"])  # type: ignore[attr-defined]
-            keep &= ~(
-                ((self.person[first] == a) & (self.person[second] == b))
-                | ((self.person[first] == b) & (self.person[second] == a))
-            )
-        for row in errors.get("two_people", []):
-            a, b = (where.get(photo, -1) for photo in row["photos"])  # type: ignore[attr-defined]
-            keep &= ~((first == min(a, b)) & (second == max(a, b)))
-        self.first, self.second, self.mated = first[keep], second[keep], self.mated[keep]
-
-    def similarities(self, vectors: np.ndarray) -> np.ndarray:
-        """Return the similarity of each pair, in blocks."""
-        out = np.empty(len(self.first), np.float32)
-        for start in range(0, len(out), 2**20):
-            part = slice(start, start + 2**20)
-            out[part] = np.einsum("ij,ij->i", vectors[self.first[part]], vectors[self.second[part]])
-        return out
+def wrong_photos(photos: np.ndarray, errors: dict[str, list[dict[str, object]]]) -> np.ndarray:
+    """Return which photos show somebody else: they are left out of all pairs."""
+    return np.isin(photos, [str(row["photo"]) for row in errors["wrong_photo"]])
 
 
-def thresholds(nonmated: np.ndarray) -> np.ndarray:
-    """Return for each of `RATES` the least similarity that no more than that share of pairs reach."""
-    ordered = np.sort(nonmated)[::-1]
-    allowed = [int(rate * len(ordered)) for rate in RATES]
-    # Just above the first pair that must not match, so that ties at it are refused.
-    return np.array([np.nextafter(ordered[k], np.float32(2)) for k in allowed], np.float64)
+def wrong_pairs(
+    photos: np.ndarray, people: np.ndarray, errors: dict[str, list[dict[str, object]]]
+) -> list[tuple[int, int]]:
+    """Return the rows of pairs to leave out: of one person under two names, and of two people under one."""
+    pairs: list[tuple[int, int]] = []
+    for row in errors["same_person"]:
+        a, b = (np.flatnonzero(people == name).tolist() for name in row["names"])  # type: ignore[attr-defined]
+        pairs += [(i, j) for i in a for j in b]
+    where = {str(photo): i for i, photo in enumerate(photos)}
+    for row in errors["two_people"]:
+        first, second = (where.get(photo) for photo in row["photos"])  # type: ignore[attr-defined]
+        pairs += [] if first is None or second is None else [(first, second)]
+    return pairs
 
 
-def intervals(pairs: Pairs, similarity: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the 2.5th and 97.5th percentile of each threshold's false match rate over draws of subjects."""
-    other = ~pairs.mated
-    level = np.searchsorted(at, similarity[other], side="right")  # how many thresholds the pair reaches
-    both = pairs.person[pairs.first[other]] * pairs.subjects + pairs.person[pairs.second[other]]
-    rng = np.random.default_rng(2026)
-    share = np.full(pairs.subjects, 1 / pairs.subjects)
-    draws = np.array([rng.multinomial(pairs.subjects, share) for _ in range(REPEATS)], np.float64)
-    order = np.argsort(level, kind="stable")
-    ends = np.searchsorted(level[order], np.arange(len(at) + 2))
-    # Pairs of each two people that reach a threshold, as a matrix: a draw weighs its rows and its columns.
-    reach = np.zeros((pairs.subjects, pairs.subjects))
-    weights = []
-    for k in reversed(range(len(at) + 1)):
-        reach += np.bincount(both[order[ends[k] : ends[k + 1]]], minlength=reach.size).reshape(reach.shape)
-        weights.append(((draws @ reach) * draws).sum(axis=1))
-    rates = np.array(weights[-2::-1]) / weights[-1]
-    low, high = np.percentile(rates, [2.5, 97.5], axis=1)
-    return low, high
-
-
-def report(title: str, pairs: Pairs, vectors: np.ndarray, *, bootstrap: bool = True) -> list[list[float]]:
+def report(title: str, found: Measured, subjects: int) -> list[list[float]]:
     """Print one table and return its points."""
-    similarity = pairs.similarities(vectors)
-    nonmated, mated = similarity[~pairs.mated], similarity[pairs.mated]
-    at = thresholds(nonmated)
-    low, high = intervals(pairs, similarity, at) if bootstrap else (np.zeros(len(at)),) * 2
-    print(f"\n### {title}: {len(mated):,} mated, {len(nonmated):,} non-mated pairs of {pairs.subjects:,} people\n")
+    pairs = f"{found.mated_pairs:,} mated, {found.nonmated_pairs:,} non-mated pairs of {subjects:,} people"
+    print(f"\n### {title}: {pairs}\n")
     print("| FMR | threshold | 95 % interval of the FMR | FNMR | FNMR, mean of people |\n|---:|---:|---|---:|---:|")
-    person = pairs.person[pairs.first[pairs.mated]]
-    count = np.bincount(person, minlength=pairs.subjects)
-    points = []
-    for rate, t, lo, hi in zip(RATES, at, low, high, strict=True):
-        if rate <= 0.1:
-            interval = f"{lo:.1e} to {hi:.1e}" if bootstrap else ""
-            missed = np.bincount(person, weights=mated < t, minlength=pairs.subjects)[count > 0] / count[count > 0]
-            print(f"| {rate:.0e} | {t:.4f} | {interval} | {np.mean(mated < t):.3%} | {missed.mean():.2%} |")
-        points.append([round(float(t), 5), rate, float(f"{lo:.3g}"), float(f"{hi:.3g}")])
-    return points
+    for point in found.points:
+        if point.fmr <= 0.1:
+            interval = f"{point.low:.1e} to {point.high:.1e}"
+            print(
+                f"| {point.fmr:.0e} | {point.threshold:.4f} | {interval} | {point.fnmr:.3%} | {point.fnmr_people:.2%} |"
+            )
+    return [[round(p.threshold, 5), p.fmr, float(f"{p.low:.3g}"), float(f"{p.high:.3g}")] for p in found.points]
 
 
 def main() -> None:
@@ -149,16 +97,17 @@ def calibrate(lfw: Lfw, name: str, flip: bool, detector: str) -> tuple[str, str]
     accuracy = _view2(lfw, found, kept)
     error = accuracy.std(ddof=1) / len(accuracy) ** 0.5
     print(f"10-fold accuracy on the 3,000 pairs: {accuracy.mean():.3%}, standard error {error:.3%}")
-    photos = [names[i] for i in kept]
-    people = [owners[i] for i in kept]
-    report(f"{variant}, labels as they are", Pairs(photos, people, {}), found.vectors, bootstrap=False)
-    pairs = Pairs(photos, people, known)
-    points = report(f"{variant}, label errors left out", pairs, found.vectors)
+    photos, people = np.array(names)[kept], np.array(owners)[kept]
+    subjects, number = np.unique(people, return_inverse=True)
+    report(f"{variant}, labels as they are", measure(found.vectors, number), len(subjects))
+    right = ~wrong_photos(photos, known)
+    cleaned = measure(found.vectors[right], number[right], excluded=wrong_pairs(photos[right], people[right], known))
+    points = report(f"{variant}, label errors left out", cleaned, len(subjects))
     return variant, "".join(
         [
             f'\n[{name}."{variant}"]\ndata = "lfw-dev"\n',
             'note = "half of LFW, all pairs, label errors left out; see docs/calibration.md"\n',
-            f"mated_pairs = {int(pairs.mated.sum())}\nnonmated_pairs = {int((~pairs.mated).sum())}\n",
+            f"mated_pairs = {cleaned.mated_pairs}\nnonmated_pairs = {cleaned.nonmated_pairs}\n",
             "points = [\n" + "".join(f"    {point},\n" for point in points) + "]\n",
         ]
     )

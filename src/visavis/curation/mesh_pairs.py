@@ -63,7 +63,8 @@ def mesh_folder(
 
     Returns
     -------
-    An iterator, of each photo: ``source``, ``clean``, ``pairs`` (a row of the manifest each), ``error`` (None, or why it could not be read).
+    An iterator, of each photo: ``source``, ``clean``, ``pairs`` (a row of the manifest each) and ``error`` (None, or why
+    it could not be read).
 
     Raises
     ------

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 import pytest
 
+from visavis.datasets.containers import staging
 from visavis.datasets.containers.samples import Sample
 
 
@@ -14,6 +17,14 @@ def picture(shade: int, suffix: str = ".jpg") -> bytes:
     image = np.full((8, 8, 3), shade % 256, np.uint8)
     image[2:6, 2:6] = 255 - shade % 256
     return cv2.imencode(suffix, image)[1].tobytes()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Leave out what only a power cut would show: thousands of small files are written here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(staging.os, "fsync", lambda number: None)
+        yield
 
 
 @pytest.fixture

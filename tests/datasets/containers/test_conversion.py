@@ -219,6 +219,16 @@ def test_samples_that_cannot_be_written_are_not_counted(tmp_path: Path) -> None:
     assert (done.samples, done.bytes, len(bad)) == (1, len(picture(1)), 2)
 
 
+def test_a_link_that_leads_nowhere(tmp_path: Path, people: list[Sample]) -> None:
+    CONTAINERS["folders"].write(tmp_path / "photos", people)
+    (tmp_path / "photos" / "bob" / "z.jpg").symlink_to("nowhere")
+    with pytest.raises(InputError, match=r"z\.jpg' does not exist"):
+        convert(tmp_path / "photos", tmp_path / "a.rec")
+    bad: list[InputError] = []
+    assert convert(tmp_path / "photos", tmp_path / "a.rec", bad=bad.append).samples == len(people)
+    assert len(bad) == 1
+
+
 def test_misuse(tmp_path: Path, people: list[Sample]) -> None:
     CONTAINERS["rec"].write(tmp_path / "a.rec", people)
     for options, says in (

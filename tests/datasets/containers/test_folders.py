@@ -133,6 +133,11 @@ def test_keys_that_are_none(key: str) -> None:
         Sample(key, b"")
 
 
+def test_joiners_are_part_of_names() -> None:
+    name = "می\u200cخواهم"
+    assert Sample(f"{name}/1", b"", name).label == name
+
+
 @pytest.mark.parametrize("label", ["", "a\nb", "a\tb", "x" * 1001])
 def test_labels_that_are_none(label: str) -> None:
     with pytest.raises(InputError, match="is no name"):

@@ -89,6 +89,14 @@ def test_ours_reads_the_package(tmp_path: Path) -> None:
     assert [sample.label for sample in read_tfrecord(path)] == ["f", "g", "h", "i"]
 
 
+def test_paths_of_other_machines_are_no_keys(tmp_path: Path) -> None:
+    names = [b"ada/1.jpg", b"/home/me/2.jpg", b"..\\3.jpg", b"\xff.jpg", b"", b"../5.jpg"]
+    rows = [{"image/encoded": (picture(1), "byte"), "image/filename": (name, "byte")} for name in names]
+    path = written_by_package(tmp_path / "theirs.tfrecord", rows)
+    keys = ["ada/1", "00000001", "00000002", "\ufffd", "00000004", "00000005"]
+    assert [sample.key for sample in read_tfrecord(path)] == keys
+
+
 def test_names_of_features_can_be_others(tmp_path: Path) -> None:
     keys = Keys(image="jpeg", label="id", text="who", name="file")
     path = written_by_package(tmp_path / "other.tfrecord", [{"jpeg": (picture(1), "byte"), "id": (3, "int")}])

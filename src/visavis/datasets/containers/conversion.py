@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -160,8 +161,11 @@ def _classes(kind: Container, source: Path, first: Sample) -> Classes:
 
 
 def _size(path: Path) -> int:
-    files = find_images([path]) if path.is_dir() else find_shards(path)
-    return sum(file.stat().st_size for file in files)
+    total = 0
+    for file in find_images([path]) if path.is_dir() else find_shards(path):
+        with contextlib.suppress(OSError):  # a link that leads nowhere is told of when it is read
+            total += file.stat().st_size
+    return total
 
 
 @dataclass

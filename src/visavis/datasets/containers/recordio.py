@@ -33,7 +33,7 @@ from visavis.datasets.containers.samples import (
     image_suffix,
     labels_path,
     put_each,
-    without_suffix,
+    usable_key,
 )
 from visavis.datasets.containers.staging import staged
 from visavis.errors import InputError
@@ -369,11 +369,7 @@ class _Listing:
         """Return the key of the record with this id, asked for in order; the id where the list has another."""
         words = next(self._lines, (0, ""))[1].split("\t")
         if len(words) >= 3 and words[0].strip() == str(number):
-            key = without_suffix(words[-1].strip().replace("\\", "/"))
-            try:
-                return Sample(key, b"").key
-            except InputError:  # an absolute path of another machine
-                return f"{number:08d}"
+            return usable_key(words[-1].strip().replace("\\", "/"), number)
         self._lines = iter(())  # of another kind, or of other records: no line can be trusted
         return f"{number or position:08d}"
 

@@ -21,8 +21,10 @@ __all__ = [
     "find_labels",
     "image_suffix",
     "is_class_id",
+    "is_line",
     "labels_path",
     "put_each",
+    "usable_key",
     "without_suffix",
 ]
 
@@ -93,7 +95,7 @@ class Sample:
         shown = self.key if len(self.key) <= 100 else self.key[:100] + "..."
         if problem := _problem(self.key):
             raise InputError(f"{shown!r} is no key of a sample: {problem}")
-        if self.label is not None and not (self.label.isprintable() and 0 < len(self.label) <= _MAX_KEY):
+        if self.label is not None and not (0 < len(self.label) <= _MAX_KEY and is_line(self.label)):
             raise InputError(f"the label of {shown!r} is no name: {self.label[:40]!r}")
 
 
@@ -104,9 +106,26 @@ def _problem(key: str) -> str | None:
         return "it leads out of its folder"
     if any(part in ("", ".", "..") for part in key.split("/")):
         return "it leads out of its folder" if ".." in key else "it has an empty part"
-    if not key.isprintable() and any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in key):
+    if not is_line(key):
         return "it holds control characters"
     return None
+
+
+def is_line(text: str) -> bool:
+    """Return whether a text has no control characters and line breaks; joiners, as Persian has them, are fine."""
+    return text.isprintable() or not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)
+
+
+def usable_key(path: str, number: int) -> str:
+    """Return the key for a photo that a file calls ``path``: its number where that is no key, as on another machine.
+
+    Examples
+    --------
+    >>> usable_key("ada/0001.jpg", 7), usable_key("/home/me/0001.jpg", 7)
+    ('ada/0001', '00000007')
+    """
+    key = without_suffix(path)
+    return key if _problem(key) is None else f"{number:08d}"
 
 
 def image_suffix(image: bytes) -> str | None:

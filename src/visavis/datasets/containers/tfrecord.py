@@ -27,7 +27,7 @@ from visavis.datasets.containers.samples import (
     image_suffix,
     labels_path,
     put_each,
-    without_suffix,
+    usable_key,
 )
 from visavis.datasets.containers.shards import Shards, find_shards
 from visavis.datasets.containers.staging import staged
@@ -249,7 +249,7 @@ def _sample(features: dict[str, Value], keys: Keys, classes: Classes, number: in
     if label is None and len(ids) == 1 and isinstance(ids[0], int):
         label = classes.name(ids[0])
     name = next(iter(features.get(keys.name, ())), None)
-    key = without_suffix(name.decode("utf-8", "replace")) if isinstance(name, bytes) and name else f"{number:08d}"
+    key = usable_key(name.decode("utf-8", "replace") if isinstance(name, bytes) else "", number)
     used = (keys.image, keys.text, keys.name, "image/format")
     others = {
         other: plain

@@ -24,6 +24,7 @@ from visavis.datasets.containers.samples import (
     Sample,
     find_labels,
     image_suffix,
+    is_line,
     labels_path,
     put_each,
 )
@@ -181,7 +182,7 @@ def _sample(key: str, members: _Members, classes: Classes) -> Sample:
         label = str(metadata.pop("label"))
     if "txt" in members:
         text = _text(members["txt"]).strip()
-        if label is None and "json" not in members and text and text.isprintable() and len(text) < 200:
+        if label is None and "json" not in members and text and is_line(text) and len(text) < 200:
             label = text
         else:
             metadata["text"] = text

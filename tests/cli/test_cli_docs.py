@@ -28,6 +28,7 @@ def documented(command: str) -> set[str]:
         ("verify", ["{photo}", "{photo}"]),
         ("find", ["{photo}", "{photo}"]),
         ("identify", ["{photo}", "-g", "{people}"]),
+        ("cluster", ["{photo}", "{photo}"]),
         ("gallery ls", ["-g", "{people}"]),
         ("gallery show", ["Ali Naimi", "-g", "{people}"]),
         ("models ls", []),

@@ -157,6 +157,10 @@ def test_real_photos(noisy: Path, seen: Inspected, tmp_path: Path) -> None:
     }
     unreadable = [s for s in unclear_suspects(seen) if s.reason == "unreadable"]
     assert [s.photo for s in unreadable] == ["Second/bad.jpg"]
+    several = {s.photo for s in unclear_suspects(seen) if s.reason == "several faces"}
+    assert several == {photo for photo, number in zip(data.photos, seen.faces, strict=True) if number > 1}
+    left = {s.photo for s in unclear_suspects(seen, known, LEVELS["apart"]) if s.reason == "several faces"}
+    assert left <= {s.photo for s in found}, "a face like the others of its folder is the person's"
     document = cleaning_document("photos", seen, [*found, *unreadable], known, [("model", seen.model)])
     assert document.results["counts"] == {"wrong person": 1, "same person": 1, "unreadable": 1}
     pictures = [part for section in document.sections for part in section.parts if hasattr(part, "rows")]

@@ -17,15 +17,20 @@ from visavis.models.session import usable_cores
 __all__ = ["count_duplicates", "duplicate_suspects", "require_library", "unclear_suspects"]
 
 
-def unclear_suspects(seen: Inspected) -> list[Suspect]:
-    """Return photos that can't be read, show no face, or show several of like size."""
+def unclear_suspects(seen: Inspected, known: Folders | None = None, apart: float = 1.0) -> list[Suspect]:
+    """Return photos that can't be read, show no face, or show several of like size.
+
+    Of the last those are left out whose face is like the rest of its folder: its mean similarity, as ``known`` has it,
+    reaches ``apart``.
+    """
+    settled = np.zeros(len(seen.data.photos), bool) if known is None else np.nan_to_num(known.own, nan=-1) >= apart
     found = []
     for i, (photo, person) in enumerate(zip(seen.data.photos, seen.data.people, strict=True)):
         if i in seen.errors:
             found.append(Suspect("unreadable", "remove", person, photo, note=seen.errors[i]))
         elif not seen.faces[i]:
             found.append(Suspect("no face", "remove", person, photo))
-        elif seen.faces[i] > 1:
+        elif seen.faces[i] > 1 and not settled[i]:
             found.append(Suspect("several faces", "look", person, photo, note=f"{seen.faces[i]} faces of like size"))
     return found
 

@@ -137,12 +137,12 @@ class _Search:
             require_library()
         with under_way() as say:
             self.seen: Inspected = inspect_photos(photos, analyzer, face=face, say=say)
-            self.suspects: list[Suspect] = unclear_suspects(self.seen)
             seen = self.seen
             by_face, self.known = find_suspects(
                 photos.photos, photos.people, seen.vectors, seen.found, say=say, **levels
             )
-            self.suspects += by_face
+            unclear = unclear_suspects(seen, self.known, levels["apart"])
+            self.suspects: list[Suspect] = [*by_face, *unclear]
             if duplicates:
                 self.suspects += duplicate_suspects(self.seen, self.known, say=say)
         self.settings: dict[str, Any] = {"model": analyzer.calibrated_as, "face": face, **levels}

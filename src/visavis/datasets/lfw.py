@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -21,7 +21,7 @@ from visavis.errors import InputError
 from visavis.files import IMAGE_SUFFIXES, find_images, printable_path, read_file, reason
 from visavis.types import Faces
 
-__all__ = ["Lfw", "Pairs", "central", "data_path", "parse_pairs"]
+__all__ = ["Lfw", "Pairs", "central", "data_path", "parse_pairs", "resolved"]
 
 _MAX_PHOTO = 64 * 2**20  # bytes of a photo
 _MAX_LIST = 64 * 2**20  # bytes of pairs.txt: a million pairs
@@ -136,22 +136,42 @@ class Lfw:
         found = self.view2()
         return found.photos, found.mated, found.folds
 
-    def view2(self) -> Pairs:
+    def view1(self, missing: list[str] | None = None) -> tuple[Pairs, Pairs] | None:
+        """Return View 1's pairs, to choose a threshold on and to test it on; None where they are not there.
+
+        They are ``pairsDevTrain.txt`` and ``pairsDevTest.txt``; errors are those of `view2`.
+        """
+        train, test = self._listing("pairsDevTrain.txt"), self._listing("pairsDevTest.txt")
+        if train is None or test is None:
+            return None
+        return parse_pairs(train, self.photos, missing), parse_pairs(test, self.photos, missing)
+
+    def view2(self, missing: list[str] | None = None) -> Pairs:
         """Return the pairs of ``pairs.txt``.
+
+        Parameters
+        ----------
+        missing
+            As in `parse_pairs`.
 
         Raises
         ------
         InputError
             If it is missing or malformed, or names a photo that is not there; the message says which line.
         """
-        if self.archive is None:
-            inside = [*self.path.glob("pairs.txt"), *sorted(self.path.glob("*/pairs.txt"))]
-            listings = [file.relative_to(self.path).as_posix() for file in inside]
-        else:
-            listings = [name for name in self.archive.namelist() if PurePosixPath(name).name == "pairs.txt"]
-        if not listings:
+        text = self._listing("pairs.txt")
+        if text is None:
             raise InputError(f"{printable_path(self.path)} has no pairs.txt, the list of pairs to compare")
-        return parse_pairs(self._read(listings[0], _MAX_LIST).decode("utf-8", "replace"), self.photos)
+        return parse_pairs(text, self.photos, missing)
+
+    def _listing(self, name: str) -> str | None:
+        """Return a list that lies with the photos, at the top or in a folder of it."""
+        if self.archive is None:
+            inside = [*self.path.glob(name), *sorted(self.path.glob(f"*/{name}"))]
+            found = [file.relative_to(self.path).as_posix() for file in inside]
+        else:
+            found = [member for member in self.archive.namelist() if PurePosixPath(member).name == name]
+        return self._read(found[0], _MAX_LIST).decode("utf-8", "replace") if found else None
 
     def _read(self, member: str, limit: int) -> bytes:
         if self.archive is None:
@@ -188,7 +208,7 @@ def data_path(where: str | os.PathLike[str]) -> Path:
     raise InputError(f"no data set {printable_path(path)}: give its zip or folder, or a name; {hint}")
 
 
-def parse_pairs(text: str, photos: Sequence[str]) -> Pairs:
+def parse_pairs(text: str, photos: Sequence[str], missing: list[str] | None = None) -> Pairs:
     r"""Read LFW's ``pairs.txt``.
 
     Parameters
@@ -198,6 +218,13 @@ def parse_pairs(text: str, photos: Sequence[str]) -> Pairs:
         mated pairs as ``NAME 1 4`` and non-mated ones as ``NAME 1 OTHER 2``.
     photos
         Names of the photos there are, as ``NAME_0001``.
+    missing
+        Where given, pairs that name photos that are not there are left out, and the photos' names are added to it.
+
+    Raises
+    ------
+    InputError
+        If the text is malformed, no pair is left, or, without ``missing``, a photo is not there.
 
     Examples
     --------
@@ -214,19 +241,41 @@ def parse_pairs(text: str, photos: Sequence[str]) -> Pairs:
         raise InputError("pairs.txt must begin with the number of folds and of pairs of a kind in each") from None
     if len(rows) - 1 != 2 * folds * each or folds < 1 or each < 1:
         raise InputError(f"pairs.txt announces {folds} folds of 2 x {each} pairs, and has {len(rows) - 1}")
-    pairs = np.empty((len(rows) - 1, 2), np.intp)
+    pairs = np.full((len(rows) - 1, 2), -1, np.intp)
     mated = np.empty(len(pairs), bool)
     for i, words in enumerate(rows[1:]):
         try:
             a, m, *rest = words
             b, n = rest if len(rest) == 2 else (a, *rest)
-            pairs[i] = where[f"{a}_{int(m):04d}"], where[f"{b}_{int(n):04d}"]
+            names = [f"{a}_{int(m):04d}", f"{b}_{int(n):04d}"]
         except ValueError:
             raise InputError(f"line {i + 2} of pairs.txt is no pair: {' '.join(words)[:80]!r}") from None
-        except KeyError as error:
-            raise InputError(f"line {i + 2} of pairs.txt names a photo that is not there: {error}") from None
         mated[i] = len(rest) == 1
-    return Pairs(pairs, mated, np.repeat(np.arange(folds), 2 * each))
+        if there := resolved(names, where, i + 2, missing):
+            pairs[i] = there
+    kept = pairs[:, 0] >= 0
+    if not kept.any():
+        raise InputError("pairs.txt names no pair whose photos are both there")
+    return Pairs(pairs[kept], mated[kept], np.repeat(np.arange(folds), 2 * each)[kept])
+
+
+def resolved(
+    names: Sequence[str], where: Mapping[str, int], line: int, missing: list[str] | None
+) -> tuple[int, int] | None:
+    """Return the rows of a pair's two photos; None where one is not there and ``missing`` takes its name.
+
+    Raises
+    ------
+    InputError
+        If a photo is not there and there is no ``missing``.
+    """
+    absent = [name for name in names if name not in where]
+    if not absent:
+        return where[names[0]], where[names[1]]
+    if missing is None:
+        raise InputError(f"line {line} of the pairs names a photo that is not there: {absent[0]!r}")
+    missing += absent
+    return None
 
 
 def central(faces: Faces, width: int = 250, height: int = 250) -> Faces:

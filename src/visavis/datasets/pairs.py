@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from visavis.datasets.lfw import Pairs
+from visavis.datasets.lfw import Pairs, resolved
 from visavis.datasets.splits import name_key
 from visavis.errors import InputError
 
@@ -269,10 +269,10 @@ def list_text(pairs: Pairs, photos: Sequence[str]) -> str:
     return "".join(f"{photos[a]}\t{photos[b]}\t{int(mated)}\t{fold}\n" for (a, b), mated, fold in rows)
 
 
-def parse_list(text: str, photos: Sequence[str]) -> Pairs:
+def parse_list(text: str, photos: Sequence[str], missing: list[str] | None = None) -> Pairs:
     r"""Read a plain list of pairs: two photos, 1 for mated or 0, and perhaps the fold, separated by tabs.
 
-    Where there is no tab, words are separated by spaces.
+    Where there is no tab, words are separated by spaces. ``missing`` is as in `visavis.datasets.lfw.parse_pairs`.
 
     Raises
     ------
@@ -293,12 +293,12 @@ def parse_list(text: str, photos: Sequence[str]) -> Pairs:
         words = line.split("\t") if "\t" in line else line.split()
         if len(words) not in (3, 4) or words[2] not in ("0", "1") or not all(w.isdecimal() for w in words[3:]):
             raise InputError(f"line {number} of the list is no pair, 'PHOTO PHOTO 0|1 FOLD': {line[:80]!r}")
-        missing = [word for word in words[:2] if word not in where]
-        if missing:
-            raise InputError(f"line {number} of the list names a photo that is not there: {missing[0]!r}")
-        found.append((where[words[0]], where[words[1]]))
+        pair = resolved(words[:2], where, number, missing)
+        if pair is None:
+            continue
+        found.append(pair)
         mated.append(words[2] == "1")
         folds.append(int(words[3]) if len(words) == 4 else 0)
     if not found:
-        raise InputError("the list holds no pair")
+        raise InputError("the list holds no pair whose photos are both there")
     return Pairs(np.array(found, np.intp), np.array(mated), np.array(folds, np.intp))

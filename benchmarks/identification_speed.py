@@ -2,6 +2,7 @@
 
     python benchmarks/identification_speed.py                # the table, as Markdown
     python benchmarks/identification_speed.py --largest 10000 --probes 200
+    python benchmarks/identification_speed.py --pairs 15658489      # IJB-C's 1:1, without the photos
 
 Vectors are random: only their number matters here. Distractors, against which the mated half of the probes is ranked,
 lie in a file that is memory-mapped, as those that are brought along do. Each row runs in a process of its own; memory
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from visavis.evaluation.identification import closed_set, open_set
+from visavis.evaluation.rates import Scores, evaluate_scores
 from visavis.evaluation.searching import against_distractors, search
 
 DIMENSION = 128
@@ -100,13 +102,32 @@ def measure(job: dict[str, object]) -> dict[str, object]:
     return {**job, "search_s": searched, "rates_s": rates, "distractors_s": ranked, "extra_mb": memory.extra_mb}
 
 
+def measure_pairs(pairs: int) -> dict[str, object]:
+    """Measure verification on random similarities of so many pairs: as many subjects and mated ones as in IJB-C."""
+    rng = np.random.default_rng(0)
+    people, mated = 3531, np.arange(pairs) < pairs // 800
+    similarities = rng.normal(np.where(mated, 0.6, 0), 0.1)
+    first = rng.integers(0, people, pairs)
+    second = np.where(mated, first, (first + rng.integers(1, people, pairs)) % people)
+    with Memory() as memory:
+        start = time.perf_counter()
+        evaluate_scores(Scores(similarities, mated, np.stack([first, second], axis=1)))
+        seconds = time.perf_counter() - start
+    return {"pairs": pairs, "seconds": seconds, "extra_mb": memory.extra_mb}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--largest", type=int, default=1_000_000, help="distractors, and templates of the gallery")
     parser.add_argument("--probes", type=int, default=4000)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--job", help=argparse.SUPPRESS)
+    parser.add_argument("--pairs", type=int, help="instead: measure verification 1:1 on so many random pairs")
     options = parser.parse_args()
+    if options.pairs:
+        row = measure_pairs(options.pairs)
+        print(json.dumps(row) if options.json else "{pairs:,} pairs: {seconds:.1f} s, {extra_mb:.0f} MB".format(**row))
+        return
     if options.job:
         print(json.dumps(measure(json.loads(options.job))))
         return

@@ -36,7 +36,6 @@ Weighting = Literal["none", "score", "norm", "score+norm"]
 """What a photo counts by in its template: the detector's score, the length of its vector, both, or all alike."""
 
 _PAIRS = 2**16  # compared at once
-_MANY = 1_000_000  # pairs beyond which fewer bootstrap draws are taken: each takes a second a few million pairs
 _BATCH = 16  # crops embedded at once
 
 
@@ -236,8 +235,7 @@ def _one_to_one(
         similarities[part] = pair_similarities(templates.vectors, rows[part], templates.found)
     tell(f"measuring {len(rows):,} pairs")
     subjects = _subjects(templates, rows, known)
-    repeats = 400 if len(rows) <= _MANY else 100
-    return evaluate_scores(Scores(similarities.astype(np.float64), pairs.mated, subjects), fars, repeats=repeats)
+    return evaluate_scores(Scores(similarities.astype(np.float64), pairs.mated, subjects), fars)
 
 
 def _subjects(

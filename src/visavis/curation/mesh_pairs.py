@@ -63,7 +63,7 @@ def mesh_folder(
 
     Returns
     -------
-    An iterator, of each photo: ``source``, ``clean``, ``pairs`` (a row of the manifest each) and ``error`` (None, or why
+    An iterator, of each photo: ``source``, ``clean``, ``pairs`` (a row of the manifest each), ``error`` (None or why
     it could not be read).
 
     Raises

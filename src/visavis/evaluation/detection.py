@@ -171,10 +171,8 @@ def greedy(overlap: Floats, uncounted: Mask, crowd: Mask, thresholds: Floats) ->
     rows = np.arange(len(thresholds))
     least = np.minimum(thresholds, 1 - 1e-10)[:, None]
     backwards = np.arange(n)[::-1]
-    for i in range(m):
+    for i in np.flatnonzero((overlap >= least.min()).any(axis=1)):  # most false alarms lie on no face at all
         near = (overlap[i][None] >= least) & (~taken | crowd)
-        if not near.any():
-            continue
         for group in (~uncounted, uncounted):
             values = np.where(near & group & (chosen[:, i] < 0)[:, None], overlap[i], -1.0)
             best = backwards[values[:, ::-1].argmax(axis=1)]

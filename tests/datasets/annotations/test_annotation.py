@@ -60,3 +60,9 @@ def test_a_detectors_faces_become_an_annotation() -> None:
     assert item.boxes.tolist() == [[1, 2, 3, 4]]
     assert item.scores.tolist() == [0.5]
     assert item.landmarks.shape == (1, 5, 2)
+
+
+@pytest.mark.parametrize("name", ["", "../a.jpg", "/etc/a.jpg", "a/../../b.jpg"])
+def test_a_name_never_leads_out_of_the_folder(name: str) -> None:
+    with pytest.raises(InputError, match="path below a folder"):
+        Annotation(name, np.empty((0, 4)))

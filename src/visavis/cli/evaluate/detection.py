@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,8 +93,10 @@ def detection(
                 assert images is not None
                 detections = detect_pictures(truth, images, models.analyzer(machine), say=say)
             else:
-                found = read_truth(predictions, None, None, truth=ground_truth)
-                detections = paired(truth, labeled(found, label))
+                kind = recognize(predictions)
+                found = list(read_truth(predictions, kind, images if kind == "yolo" else None, truth=ground_truth))
+                several = len({name for item in found for name in item.labels}) > 1
+                detections = paired(truth, labeled(found, label if several else None))
         _warn_of_outside(report, detections)
         measured = measure(detections, chosen, score=at)  # type: ignore[arg-type]
         for note in measured.notes:
@@ -122,7 +124,7 @@ def read_truth(
     return read_annotations(path, form, images=images, skip_missing=skip_missing, truth=truth)
 
 
-def labeled(items: Iterator[Annotation], label: str | None) -> list[Annotation]:
+def labeled(items: Iterable[Annotation], label: str | None) -> list[Annotation]:
     """Return the boxes of one label; where there are several and none was named, refuse."""
     found = list(items)
     names = sorted({name for item in found for name in item.labels})

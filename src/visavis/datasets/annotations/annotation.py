@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
@@ -77,6 +78,9 @@ class Annotation:
     def __post_init__(self) -> None:
         boxes = _column("boxes", self.boxes, (None, 4), np.float32)
         n = len(boxes)
+        path = PurePosixPath(self.image)
+        if not self.image or path.is_absolute() or ".." in path.parts:
+            raise InputError(f"a picture is named by its path below a folder, not {self.image!r}")
         if (boxes[:, 2:] < boxes[:, :2]).any():
             row = int(np.flatnonzero((boxes[:, 2:] < boxes[:, :2]).any(axis=1))[0])
             raise InputError(f"box {row + 1} of {self.image} has a negative size: {_listed(boxes[row])}")

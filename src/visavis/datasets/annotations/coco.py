@@ -7,8 +7,10 @@ left out: a box is what is read of them.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,27 +31,30 @@ _MAX_POINTS = 1024
 
 
 class _Rows:
-    """The boxes of one picture while they come in, in any order."""
+    """The boxes of one picture while they come in, in any order: packed, as a file may hold millions."""
 
     def __init__(self) -> None:
-        self.boxes: list[list[float]] = []
-        self.labels: list[int] = []
-        self.scores: list[float | None] = []
-        self.crowd: list[int] = []
-        self.areas: list[float] = []
+        self.boxes = array("d")
+        self.labels = array("l")
+        self.scores = array("d")
+        self.crowd = array("l")
+        self.areas = array("d")
         self.points: list[npt.NDArray[np.float64] | None] = []
 
     def add(self, box: dict[str, Any], at: str) -> None:
-        self.boxes.append(_box(box, at))
-        if len(self.boxes) > MAX_BOXES:
+        left, top, width, height = _box(box, at)
+        self.boxes.extend((left, top, width, height))
+        if len(self.labels) >= MAX_BOXES:
             raise InputError(f"{at}: over {MAX_BOXES} boxes on one picture")
         self.labels.append(_whole(box.get("category_id", 1), at, "category_id"))
-        self.scores.append(None if "score" not in box else number(box["score"], at, "a score"))
+        self.scores.append(number(box["score"], at, "a score") if "score" in box else math.nan)
         self.crowd.append(_whole(box.get("iscrowd") or 0, at, "iscrowd"))
-        _, _, width, height = self.boxes[-1]
         area = box.get("area")
         self.areas.append(width * height if area is None else number(area, at, "an area"))
-        self.points.append(_points(box["keypoints"], at) if box.get("keypoints") else None)
+        points = _points(box["keypoints"], at) if box.get("keypoints") else None
+        if points is not None or self.points:
+            self.points += [None] * (len(self.labels) - 1 - len(self.points))
+            self.points.append(points)
 
     def annotation(
         self, image: str, size: tuple[int, int] | None, labels: dict[int, str], at: str, *, traits: bool
@@ -57,9 +62,9 @@ class _Rows:
         unknown = sorted(set(self.labels) - set(labels)) if labels else []
         if unknown:
             raise InputError(f"{at}: {image} has boxes of category {unknown[0]}, which categories doesn't list")
-        names = tuple(labels.get(label, FACE if label == 1 else str(label)) for label in self.labels)
-        scored = [score is not None for score in self.scores]
-        if any(scored) and not all(scored):
+        scores = np.array(self.scores, np.float32)
+        scored = np.isfinite(scores)
+        if scored.any() and not scored.all():
             raise InputError(f"{at}: of {image} some boxes have a score, some none")
         columns: dict[str, npt.NDArray[Any]] = {}
         if traits:
@@ -72,8 +77,8 @@ class _Rows:
             corners(np.array(self.boxes, np.float64)),
             None if size is None else size[0],
             None if size is None else size[1],
-            names,
-            np.array(self.scores, np.float32) if scored and all(scored) else None,
+            tuple(labels.get(label, FACE if label == 1 else str(label)) for label in self.labels),
+            scores if scored.any() else None,
             landmarks,
             traits=columns,
         )

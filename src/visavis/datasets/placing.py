@@ -47,7 +47,9 @@ def place_files(
     out = Path(out).expanduser().resolve()
     copied = 0
     taken: set[str] = set()
-    with staged(out) as staging:
+    files = list(files)
+    needed = None if link else sum(_size(source) for source, _ in files)
+    with staged(out, needed) as staging:
         folder = staging.path(out.name)
         folder.mkdir()
         for source, where in files:
@@ -60,6 +62,13 @@ def place_files(
         for where, text in (texts or {}).items():
             (folder / _inside(where)).write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
     return copied
+
+
+def _size(source: Source) -> int:
+    try:
+        return source.stat().st_size if isinstance(source, Path) else 0
+    except OSError:  # copying it says why
+        return 0
 
 
 def _inside(where: str) -> PurePosixPath:

@@ -23,7 +23,7 @@ GroundTruth = Annotated[
     Path, typer.Argument(metavar="GROUND_TRUTH", help="Annotations in any format: see docs/annotations.md.")
 ]
 Images = Annotated[
-    Path | None, typer.Argument(metavar="[IMAGES]", help="The folder of the pictures; not needed with --predictions.")
+    Path | None, typer.Argument(metavar="IMAGES", help="The folder of the pictures; not needed with --predictions.")
 ]
 From = Annotated[
     str | None, typer.Option("--from", metavar="FORMAT", help="Format of the ground truth, where it can't be told.")

@@ -21,6 +21,7 @@ from visavis.datasets.containers.insightface_bin import BinPairs, read_bin, read
 from visavis.datasets.containers.samples import Sample
 from visavis.errors import InputError
 
+FIXTURES = Path(__file__).parent / "fixtures"
 PHOTOS = [picture(shade) for shade in range(6)]
 MATED = [True, False, True]
 FORMS: dict[str, Any] = {
@@ -73,6 +74,13 @@ def python2(photos: list[bytes], flags: list[bool], protocol: int) -> bytes:
     )
     bools = b"".join(b"\x88" if flag else b"\x89" for flag in flags)
     return b"\x80\x02]q\x01(" + strings + b"e]q\x50(" + bools + b"e\x86q\x51."
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.bin")), ids=lambda path: path.stem)
+def test_reads_what_python_2_and_numpy_1_wrote(path: Path) -> None:
+    pairs = read_bin(path)
+    assert list(pairs.images) == [b"\xff\xd8\xff" + bytes(range(n, n + 90)) for n in (0, 30, 100, 165)]
+    assert pairs.mated.tolist() == [True, False]
 
 
 @pytest.mark.parametrize("protocol", [0, 2])

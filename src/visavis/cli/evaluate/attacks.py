@@ -122,12 +122,13 @@ def _show(report: Report, found: AttackResult, sign: int) -> None:
     for kind in found.kinds:
         row("APCER", kind.name, f"{kind.attacks:,}", kind.apcer, found.threshold)
     row("BPCER", "bona fide", f"{found.bona_fide:,}", found.bpcer, found.threshold)
-    report.row("ACER", "mean of worst APCER and BPCER", "", f"{found.acer:.2%}", "", f"{sign * found.threshold:.4g}")
-    report.row("EER", "worst kind against bona fide", "", f"{found.eer:.2%}", "", f"{sign * found.eer_threshold:.4g}")
+    report.row("ACER", "mean of both", "", f"{found.acer:.2%}", "", f"{sign * found.threshold:.4g}")
+    report.row("EER", "worst kind", "", f"{found.eer:.2%}", "", f"{sign * found.eer_threshold:.4g}")
     for at in found.at:
         row(f"BPCER{1 / at.apcer:.0f}", f"worst APCER {rate(at.apcer)}", f"{found.bona_fide:,}", at.bpcer, at.threshold)
+    least = min(kind.attacks for kind in found.kinds)
+    for at in found.at:
         if not at.supported:
-            least = min(kind.attacks for kind in found.kinds)
             report.warn(
                 f"{least} attacks of a kind can't show an APCER of {rate(at.apcer)}: it takes {3 / at.apcer:,.0f}"
             )

@@ -87,6 +87,7 @@ def identification(
     from visavis.datasets.lfw import Lfw, data_path
     from visavis.datasets.photos import open_photos
     from visavis.evaluation.identification import FPIRS
+    from visavis.evaluation.intervals import exact_binomial
     from visavis.protocols import identification as protocol
     from visavis.protocols.embedding import embed_photos
 
@@ -95,6 +96,7 @@ def identification(
             from visavis.reporting.page import require_target
 
             require_target(page)
+        exact_binomial(0, 1)  # where scipy is missing this says so before the long work
         photos = open_photos(data)
         split = protocol.split_people(photos.people, enrolled=enroll, strangers=strangers, probes=probes, seed=seed)
         others = None if distractors is None else protocol.open_vectors(distractors)
@@ -166,10 +168,10 @@ def _show(report: Report, found: Identification) -> None:
         at = f"FPIR {rate(point.wanted)}"
         shown(report, "TPIR", at, point.tpir, point.threshold)
         shown(report, "DIR, rank 1", at, point.dir, point.threshold)
-    if found.open is not None:
-        warn_of_few(report, found.open)
     for one in found.distractors:
         shown(report, "rank 1 of distractors", f"{one.size:,}", one.rates.rank(1))
+    if found.open is not None:
+        warn_of_few(report, found.open)
     gallery, probes = found.without
     if gallery or probes:
         report.warn(

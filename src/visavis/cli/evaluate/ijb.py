@@ -65,6 +65,7 @@ def ijb(
       visavis evaluate ijb IJBC --embeddings features.npy --weights score+norm
     """
     from visavis.datasets.ijb import Ijb
+    from visavis.evaluation.intervals import exact_binomial
     from visavis.protocols.ijb import embed_ijb, evaluate_ijb
 
     with Report("evaluate ijb", as_json=as_json, columns=COLUMNS) as report:
@@ -72,6 +73,7 @@ def ijb(
             from visavis.reporting.page import require_target
 
             require_target(page)
+        exact_binomial(0, 1)  # where scipy is missing this says so before the long work
         if "norm" in weights and (embeddings is None or embeddings.suffix.lower() != ".npy"):
             raise InputError("--weights norm needs vectors of their own lengths: give them with --embeddings FILE.npy")
         data = Ijb.open(folder)
@@ -114,19 +116,21 @@ def _show(report: Report, found: IjbResult) -> None:
         for one in found.verification.rates:
             if one.tar is not None:
                 shown(report, "1:1 TAR", f"FAR {rate(one.far)}", one.tar, one.threshold)
-        lost = [rate(one.far) for one in found.verification.rates if not one.supported]
-        if lost:
-            report.warn(f"{found.verification.nonmated:,} non-mated pairs can't show FAR {', '.join(lost)}")
     for gallery in found.galleries:
         for k in (1, 5, 10):
             shown(report, f"1:N {gallery.name} rank", str(k), gallery.closed.rank(k))
         for point in gallery.open.points:
             shown(report, f"1:N {gallery.name} TPIR", f"FPIR {rate(point.wanted)}", point.tpir, point.threshold)
-        warn_of_few(report, gallery.open, f" of gallery {gallery.name}")
     for name, value in found.means().items():
         report.row("1:N mean", name, "", f"{value:.2%}", "")
     if found.joined is not None:
         shown(report, "1:N joined rank", "1", found.joined.rank(1))
+    if found.verification is not None:
+        lost = [rate(one.far) for one in found.verification.rates if not one.supported]
+        if lost:
+            report.warn(f"{found.verification.nonmated:,} non-mated pairs can't show FAR {', '.join(lost)}")
+    for gallery in found.galleries:
+        warn_of_few(report, gallery.open, f" of gallery {gallery.name}")
     if found.verification is None or not found.galleries:
         report.warn(f"the lists of {'1:1' if found.verification is None else '1:N'} are not there: left out")
     if found.without:

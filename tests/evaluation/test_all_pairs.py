@@ -106,6 +106,17 @@ def test_a_part_of_the_pairs_gives_nearly_the_same_intervals(monkeypatch: pytest
     assert (part.eer.low, part.eer.high) == pytest.approx((whole.eer.low, whole.eer.high), abs=0.01)
 
 
+def test_a_model_that_finds_everybody_alike_is_measured_exactly() -> None:
+    vectors, owner = people(60, 400, seed=14)
+    close = np.concatenate([np.ones((400, 1)), 2e-3 * vectors], axis=1)
+    close = (close / np.linalg.norm(close, axis=1, keepdims=True)).astype(np.float32)
+    result = evaluate_all_pairs(close, owner, [0.1, 1e-3], repeats=5)
+    s, m, _ = every_pair(close, owner)
+    assert s.min() > 0.99999
+    assert result.auc.value > 0.9  # not the half of pairs in one bin
+    assert result.auc.value == pytest.approx(roc_auc_score(m, s), abs=0.01)  # single precision ends here
+
+
 def test_constant_similarities_take_no_memory_and_tell_nothing() -> None:
     vectors = np.tile(np.float32([1, 0]), (3000, 1))
     result = evaluate_all_pairs(vectors, np.arange(3000) % 3, [0.1, 1e-3], repeats=5)

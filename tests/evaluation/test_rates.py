@@ -245,6 +245,16 @@ def test_constant_scores_are_measured_and_said() -> None:
     assert CONSTANT in result.warnings
 
 
+def test_people_in_several_folds_are_said() -> None:
+    subjects = np.array([[0, 0], [0, 1], [2, 2], [2, 3], [0, 4], [5, 5]])
+    scores = Scores(
+        [0.9, 0.1, 0.8, 0.2, 0.3, 0.7], subjects[:, 0] == subjects[:, 1], subjects, folds=[1, 1, 2, 2, 3, 3]
+    )
+    assert "subjects in several folds: 1;" in evaluate_scores(scores, [0.5], repeats=10).warnings[0]
+    apart = Scores(scores.similarities[:4], scores.mated[:4], subjects[:4], folds=[1, 1, 2, 2])
+    assert evaluate_scores(apart, [0.5], repeats=10).warnings == ()
+
+
 def test_one_fold_is_none() -> None:
     rng = np.random.default_rng(0)
     result = evaluate_scores(Scores(rng.random(40), np.arange(40) % 2 == 0, folds=np.zeros(40, int)), [0.5], repeats=5)
@@ -274,6 +284,7 @@ def test_view_1_takes_its_threshold_from_the_training_pairs() -> None:
     hits = int(((test.similarities >= result.threshold) == test.mated).sum())
     assert result.accuracy.value == hits / 1000
     assert result.accuracy.low <= wilson(hits, 1000)[0]
+    assert "subjects in the training and the test pairs: 300;" in result.warnings[0]
     free = train_test(train, Scores(test.similarities, test.mated))
     assert (free.accuracy.low, free.accuracy.high) == pytest.approx(
         tuple(binomtest(hits, 1000).proportion_ci(method="exact"))

@@ -31,6 +31,7 @@ _CELLS = 4_000_000  # similarities computed at once: 16 MB
 _BINS = 2**15  # in a similarity of 1
 _ZERO = 2 * _BINS  # the bin that begins at 0
 _LAST = 4 * _BINS
+_CROWDED = 64  # bins looked into because they hold so many pairs
 _NONE = np.float32(-2)  # in place of what is no non-mated pair
 
 Vectors = npt.NDArray[np.float32]
@@ -154,7 +155,7 @@ def evaluate_all_pairs(
     -------
     Counts, the rates at ``fars`` and the equal error rate are exact. In between the curve has a threshold every
     32,768th of a similarity, with exact rates there; the AUC takes pairs of both kinds between two thresholds as ties,
-    which moves it in the sixth digit at most.
+    which moves it by less than 1e-6 in all that was tried.
 
     Raises
     ------
@@ -184,6 +185,10 @@ def evaluate_all_pairs(
     at = [*(rough.threshold_at_fmr(far) for far in measurable(fars, pairs.nonmated)), rough.eer()[1]]
     # A threshold of the rough curve is a bin's lower edge: the exact one lies in the bin below, or the EER's in it.
     refine = {b for threshold in at for b in (_bin(threshold) - 1, _bin(threshold))}
+    # So much of all pairs in one bin, as of a model that finds everybody alike, would be ties in the AUC.
+    crowd = (yes / pairs.mated) * (no / pairs.nonmated)
+    crowded = np.argsort(-crowd)[:_CROWDED]
+    refine |= {int(b) for b in crowded[crowd[crowded] > 1e-6]}
     exact, others = _second_pass(pairs, refine, no, seed)
     return _result(pairs, _curve(pairs, yes, no, exact), mated, others, fars, level, repeats, seed)
 

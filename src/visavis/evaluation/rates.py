@@ -343,6 +343,12 @@ def _warnings(scores: Scores) -> tuple[str, ...]:
         said.append(CONSTANT)
     if scores.folds is not None and scores.several_folds is None:
         said.append("all pairs are in one fold: there is no accuracy over folds")
+    if scores.subjects is not None and scores.several_folds is not None:
+        folds = np.unique(scores.several_folds, return_inverse=True)[1]
+        there = np.unique(np.stack([scores.subjects, np.stack([folds, folds], axis=1)], axis=-1).reshape(-1, 2), axis=0)
+        several = int((np.unique(there[:, 0], return_counts=True)[1] > 1).sum())
+        if several:
+            said.append(f"subjects in several folds: {several:,}; the accuracy over folds may be too good")
     if scores.subjects is None:
         said.append("subjects are not known: intervals take pairs as independent, and are too narrow if people recur")
     return tuple(said)
@@ -355,6 +361,7 @@ class TrainTest:
     threshold: float
     train_accuracy: float
     accuracy: Estimate
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -362,6 +369,7 @@ class TrainTest:
             "threshold": self.threshold,
             "train_accuracy": self.train_accuracy,
             "accuracy": self.accuracy.to_dict(),
+            "warnings": list(self.warnings),
         }
 
 
@@ -370,6 +378,7 @@ def train_test(train: Scores, test: Scores, *, level: float = 0.95, repeats: int
 
     The protocol of LFW's View 1 (``pairsDevTrain.txt``, ``pairsDevTest.txt``). Of thresholds that are equally good the
     middle one is taken. The interval is exact where test pairs are independent, else a bootstrap over subjects.
+    Subjects are numbered alike in both, and a warning says how many are in both.
 
     Examples
     --------
@@ -391,7 +400,9 @@ def train_test(train: Scores, test: Scores, *, level: float = 0.95, repeats: int
     else:
         weights = pair_weights(test.mated, test.subjects, repeats, seed)
         share = bootstrap_share(hits, len(test), [np.average(decided, weights=w) for w in weights if w.any()], level)
-    return TrainTest(threshold, float(right[at] / len(train)), share)
+    both = () if train.subjects is None or test.subjects is None else np.intersect1d(train.subjects, test.subjects)
+    said = f"subjects in the training and the test pairs: {len(both):,}; the accuracy may be too good"
+    return TrainTest(threshold, float(right[at] / len(train)), share, (said,) if len(both) else ())
 
 
 class VerificationMetric:

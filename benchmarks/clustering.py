@@ -211,7 +211,8 @@ def timed(vectors: np.ndarray, people: np.ndarray, number: int, method: str) -> 
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
-        f"{method}, FMR {fmr:.0e}: {seconds:.0f} s ({busy:.0f} s of CPU), peak memory {peak / 1024:.0f} MB ({before / 1024:.0f} MB before)"
+        f"{method}, FMR {fmr:.0e}: {seconds:.0f} s ({busy:.0f} s of CPU), peak memory {peak / 1024:.0f} MB "
+        f"({before / 1024:.0f} MB before)"
     )
     print(_row("made up", cluster_quality(labels, owner, repeats=20)))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.models.test_added import ARCFACE, network
 from visavis.errors import InputError, UnknownModel
 from visavis.models.calibrations import CalibrationFileWarning, read_calibrations
 from visavis.models.cards import Calibration, builtin_cards
@@ -75,6 +76,19 @@ def test_a_table_of_another_network_is_not_used(own: Store) -> None:
     path = own.home / HOME / "sface.toml"
     path.write_text(path.read_text("utf-8").replace(builtin_cards()["sface"].member_sha256, "0" * 64), "utf-8")
     assert own.card("sface").calibrations["sface"].data == "lfw-dev"
+
+
+def test_a_model_of_ones_own_is_calibrated_and_takes_it_along_when_it_goes(own: Store, tmp_path: Path) -> None:
+    file = tmp_path / "mine.onnx"
+    file.write_bytes(network())
+    own.add(file, name="mine", **ARCFACE)
+    assert own.card("mine").calibrations == {}
+    own.calibrate("mine", table("mine+flip@mtcnn"))
+    assert own.card("mine").calibrations["mine+flip@mtcnn"].data == "front door"
+    assert own.cards()["mine"].calibrations["mine+flip@mtcnn"].people == 120
+    own.remove("mine")
+    own.add(file, name="mine", **ARCFACE)  # whatever comes under that name next starts without
+    assert own.card("mine").calibrations == {}
 
 
 def test_models_that_are_none_are_refused(own: Store) -> None:

@@ -181,7 +181,7 @@ def evaluate_all_pairs(
             f"{pairs.nonmated} non-mated pairs"
         )
     yes, no, mated = _histograms(pairs)
-    rough = _curve(pairs, yes, no, {})
+    rough = _curve(pairs, yes, no, set(), [[], []])
     at = [*(rough.threshold_at_fmr(far) for far in measurable(fars, pairs.nonmated)), rough.eer()[1]]
     # A threshold of the rough curve is a bin's lower edge: the exact one lies in the bin below, or the EER's in it.
     refine = {b for threshold in at for b in (_bin(threshold) - 1, _bin(threshold))}
@@ -190,7 +190,7 @@ def evaluate_all_pairs(
     crowded = np.argsort(-crowd)[:_CROWDED]
     refine |= {int(b) for b in crowded[crowd[crowded] > 1e-6]}
     exact, others = _second_pass(pairs, refine, no, seed)
-    return _result(pairs, _curve(pairs, yes, no, exact), mated, others, fars, level, repeats, seed)
+    return _result(pairs, _curve(pairs, yes, no, refine, exact), mated, others, fars, level, repeats, seed)
 
 
 def _histograms(pairs: AllPairs) -> tuple[Counts, Counts, _Kept]:
@@ -217,10 +217,15 @@ def _histograms(pairs: AllPairs) -> tuple[Counts, Counts, _Kept]:
 
 
 def _binned(values: npt.NDArray[np.float32]) -> Counts:
+    return np.bincount(_bins(values), minlength=_LAST + 1)
+
+
+def _bins(values: npt.NDArray[np.float32]) -> Ints:
     scaled = values.ravel() * np.float32(_BINS)  # exact: a power of two
     np.floor(scaled, out=scaled)
     scaled += _ZERO
-    return np.bincount(scaled.astype(np.intp), minlength=_LAST + 1)
+    bins: Ints = scaled.astype(np.intp)
+    return bins
 
 
 def _edge(b: int) -> float:
@@ -231,31 +236,27 @@ def _bin(value: float) -> int:
     return int(np.floor(value * _BINS)) + _ZERO
 
 
-def _second_pass(
-    pairs: AllPairs, refine: set[int], no: Counts, seed: int
-) -> tuple[dict[int, list[list[Found]]], _Kept]:
+def _second_pass(pairs: AllPairs, refine: set[int], no: Counts, seed: int) -> tuple[list[list[Found]], _Kept]:
     """Return every similarity there is in some bins, of mated and of non-mated pairs; and part of the non-mated ones.
 
-    Of the non-mated pairs that are most alike all are kept, of the next as many every second, and so on: what a draw
+    Of the non-mated pairs that are most alike all are kept, of the next as many every third, and so on: what a draw
     lets through is then known to about 0.3 %, at whatever rate.
     """
-    exact: dict[int, list[list[Found]]] = {b: [[], []] for b in refine}
-    missing = int(pairs.mated_missing.sum()), pairs.nonmated_missing
-    for found, number in zip(exact.get(_bin(-1), ()), missing, strict=False):
-        found.append((np.array([-1], np.float32), np.array([number])))
+    exact: list[list[Found]] = [[], []]
+    if _bin(-1) in refine:
+        missing = int(pairs.mated_missing.sum()), pairs.nonmated_missing
+        exact = [[(np.array([-1], np.float32), np.array([number]))] for number in missing]
+    wanted = np.zeros(_LAST + 1, bool)
+    wanted[list(refine)] = True
     kept = _Kept()
     rng = np.random.default_rng(seed)
     kept.add(*_not_compared(pairs, rng))
     strata = _strata(no)
     for start, block, mated in pairs.blocks():
         both = np.concatenate(mated), block.ravel()
-        for b, lists in exact.items():
-            low, high = _edge(b), _edge(b + 1)
-            for values, found in zip(both, lists, strict=True):
-                # A bin has few different float32 values, whatever the number of pairs: memory stays bounded.
-                inside = values[(values >= low) & (values < high)]
-                if len(inside):
-                    found.append(np.unique(inside, return_counts=True))
+        for values, found in zip(both, exact, strict=True):
+            # A bin has few different float32 values, whatever the number of pairs: memory stays bounded.
+            found.append(np.unique(values[wanted[_bins(values)]], return_counts=True))
         owner = pairs.owner[start:]
         for low, high, step in strata:
             offset = int(rng.integers(step))
@@ -294,23 +295,21 @@ def _not_compared(pairs: AllPairs, rng: np.random.Generator) -> tuple[Vectors, I
     return np.full(number, -1, np.float32), a, b, pairs.nonmated_missing / max(number, 1)
 
 
-def _curve(pairs: AllPairs, yes: Counts, no: Counts, exact: dict[int, list[list[Found]]]) -> ErrorCurve:
+def _curve(pairs: AllPairs, yes: Counts, no: Counts, refined: set[int], exact: list[list[Found]]) -> ErrorCurve:
     """Return the curve through all bins' lower edges, and through every similarity in those that are known exactly."""
     used = np.flatnonzero(yes + no)
     bins = np.arange(used[0], used[-1] + 2)
-    edges, of_mated, of_others = [], [], []
-    for lists in exact.values():
-        values = [np.concatenate([value for value, _ in found] or [np.empty(0, np.float32)]) for found in lists]
-        counts = [np.concatenate([count for _, count in found] or [np.empty(0, np.int64)]) for found in lists]
-        found_here, where = np.unique(np.concatenate(values), return_inverse=True)
-        split = len(values[0])
-        edges.append(found_here.astype(np.float64))
-        of_mated.append(np.bincount(where[:split], counts[0], len(found_here)).astype(np.int64))
-        of_others.append(np.bincount(where[split:], counts[1], len(found_here)).astype(np.int64))
-    rest = bins if not exact else bins[~np.isin(bins, list(exact)) & ((yes + no)[bins] > 0) | (bins == bins[-1])]
-    thresholds = np.concatenate([(rest - _ZERO) / _BINS, *edges])
-    mated = np.concatenate([yes[rest], *of_mated])
-    others = np.concatenate([no[rest], *of_others])
+    values = [np.concatenate([value for value, _ in found] or [np.empty(0, np.float32)]) for found in exact]
+    counts = [np.concatenate([count for _, count in found] or [np.empty(0, np.int64)]) for found in exact]
+    known, where = np.unique(np.concatenate(values), return_inverse=True)
+    of_mated, of_others = (
+        np.bincount(rows, count, len(known)).astype(np.int64)
+        for rows, count in zip(np.split(where, [len(values[0])]), counts, strict=True)
+    )
+    rest = bins if not refined else bins[~np.isin(bins, list(refined)) & ((yes + no)[bins] > 0) | (bins == bins[-1])]
+    thresholds = np.concatenate([(rest - _ZERO) / _BINS, known.astype(np.float64)])
+    mated = np.concatenate([yes[rest], of_mated])
+    others = np.concatenate([no[rest], of_others])
     order = np.argsort(thresholds)
     accepted = [np.cumsum(counts[order][::-1])[::-1] for counts in (mated, others)]
     return ErrorCurve(thresholds[order], accepted[0], accepted[1], pairs.mated, pairs.nonmated)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from visavis.errors import EngineError, InputError
-from visavis.evaluation.detection import Found, Truth, match, overlaps, slices
+from visavis.evaluation.detection import Found, Truth, match, overlaps
 from visavis.evaluation.fddb import fddb_roc, region_overlaps
+from visavis.evaluation.slices import slices
 from visavis.evaluation.wider import counted_by_height, wider_average_precision
 from visavis.geometry import ellipse_boxes, ellipse_polygons, polygon_overlap
 

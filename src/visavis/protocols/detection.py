@@ -13,8 +13,9 @@ import numpy.typing as npt
 from visavis.datasets.annotations import Annotation
 from visavis.errors import InputError
 from visavis.evaluation.average_precision import coco_average_precision
-from visavis.evaluation.detection import Found, Matches, Slice, Truth, match, overlaps, slices
+from visavis.evaluation.detection import Found, Matches, Truth, match, overlaps
 from visavis.evaluation.fddb import FddbRoc, fddb_roc, region_overlaps
+from visavis.evaluation.slices import Slice, slices
 from visavis.evaluation.wider import DIFFICULTIES, WiderResult, counted_by_height, wider_average_precision
 from visavis.pipeline import Analyzer
 

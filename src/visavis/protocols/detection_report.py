@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from visavis.drawing import Style, annotate
 from visavis.errors import ImageError
-from visavis.evaluation.detection import Slice
+from visavis.evaluation.slices import Slice
 from visavis.image import load_image, resize
 from visavis.protocols.detection import Measured
 from visavis.reporting.document import Curve, Document, Figure, Part, Picture, Pictures, Section, Table, Text

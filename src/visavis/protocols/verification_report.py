@@ -21,7 +21,7 @@ __all__ = ["percent", "verification_document"]
 _POINTS = 600  # of a curve
 _BINS = 60  # of a histogram
 _PICTURES = 12  # hardest pairs of each kind that are shown
-_LISTED = 50  # that are listed
+_LISTED = 30  # that are listed
 
 
 def verification_document(
@@ -157,7 +157,8 @@ def _curves(found: Sequence[Verified]) -> list[Part]:
         roc.append(Curve(one.model, far[seen], tar[seen], low, high))
         told = seen & (tar > 0) & (tar < 1) & (far < 1)
         low, high = _band(one, far[told])
-        missed = (1 - high).clip(1e-9), (1 - low).clip(1e-9)
+        least = 0.5 / one.result.mated  # on normal deviates nothing is infinitely far
+        missed = (1 - high).clip(least), (1 - low).clip(least)
         det.append(Curve(one.model, far[told], 1 - tar[told], *missed))
         inside = slice(0, -1)  # the last threshold lies above every similarity
         for name, values in (("FMR", curve.fmr), ("FNMR", curve.fnmr)):

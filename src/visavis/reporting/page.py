@@ -11,7 +11,7 @@ import os
 import tempfile
 import unicodedata
 from collections.abc import Callable, Mapping
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
@@ -176,10 +176,9 @@ def _data_uri(picture: Picture) -> str:
 
 
 def _json(document: Document) -> bytes:
-    from visavis import __version__
 
     content = {
-        "visavis": __version__,
+        "visavis": metadata.version("visavis"),
         "schema": SCHEMA,
         "title": document.title,
         "summary": document.summary,

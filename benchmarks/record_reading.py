@@ -29,7 +29,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from visavis.datasets.containers.recordio import Record, RecordFile, records, write_rec
+from visavis.datasets.containers.image_records import write_rec
+from visavis.datasets.containers.recordio import Record, RecordFile, records
 from visavis.datasets.containers.samples import Sample
 from visavis.datasets.containers.tfrecord import decode_example, read_records, write_tfrecord
 

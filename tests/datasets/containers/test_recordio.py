@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.datasets.containers.conftest import picture
-from visavis.datasets.containers.recordio import Record, RecordFile, read_rec, records, write_rec
+from visavis.datasets.containers.image_records import read_rec, write_rec
+from visavis.datasets.containers.recordio import Record, RecordFile, records
 from visavis.datasets.containers.samples import Classes, Sample
 from visavis.errors import InputError
 from visavis.image import load_image

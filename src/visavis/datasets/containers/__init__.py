@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from visavis.datasets.containers import folders, insightface_bin, recordio, tfrecord, webdataset
+from visavis.datasets.containers import folders, image_records, insightface_bin, tfrecord, webdataset
 from visavis.datasets.containers.samples import Sample
 from visavis.datasets.containers.shards import find_shards
 from visavis.datasets.lfw import data_path
@@ -70,7 +70,7 @@ CONTAINERS: dict[str, Container] = {
             insightface_bin.read_samples,
             insightface_bin.write_samples,
         ),
-        Container("rec", "MXNet RecordIO", (".rec",), recordio.read_rec, recordio.write_rec, numbered=True),
+        Container("rec", "MXNet RecordIO", (".rec",), image_records.read_rec, image_records.write_rec, numbered=True),
         Container(
             "tfrecord",
             "TensorFlow's tf.train.Example records",

@@ -11,12 +11,11 @@ labels are the range of their photos' keys, and record 0, whose two labels are t
 
 from __future__ import annotations
 
-import math
 import mmap
 import os
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
@@ -24,22 +23,22 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from visavis.datasets.containers.samples import (
-    MAX_IMAGE,
-    Bad,
-    Classes,
-    Sample,
-    find_labels,
-    image_suffix,
-    labels_path,
-    put_each,
-    usable_key,
-)
-from visavis.datasets.containers.staging import staged
+from visavis.datasets.containers.samples import MAX_IMAGE
 from visavis.errors import InputError
 from visavis.files import printable_path, reason
 
-__all__ = ["Record", "RecordFile", "read_rec", "records", "write_rec"]
+__all__ = [
+    "BUFFER",
+    "EXACT",
+    "MAX_LABELS",
+    "Record",
+    "RecordFile",
+    "RecordWriter",
+    "numbered_records",
+    "records",
+    "text_lines",
+    "wrong_record",
+]
 
 _MAGIC = struct.pack("<I", 0xCED7230A)
 _FRAME = struct.Struct("<4sI")  # magic; length in the lower 29 bits, above it which part of a split record this is
@@ -48,9 +47,12 @@ _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 _ALONE, _NEXT = (_WHOLE, _FIRST), (_MIDDLE, _LAST)
 _HEADER = struct.Struct("<IfQQ")  # flag, label, id, id2
 _HEADER_SIZE = _HEADER.size
-_MAX_LABELS = 2**16
-_EXACT = 2**24  # labels are float32, which holds whole numbers exactly up to here
-_BUFFER = 2**20
+MAX_LABELS = 2**16
+"""Labels a photo may have."""
+EXACT = 2**24
+"""Labels are float32, which holds whole numbers exactly up to here."""
+BUFFER = 2**20
+"""Bytes read or written at once."""
 _LINE = 4096  # bytes of a line of .idx and .lst
 
 
@@ -87,7 +89,7 @@ class Record(NamedTuple):
         if not flag:
             return cls((label,), number, number2, payload[_HEADER_SIZE:])
         end = _HEADER_SIZE + 4 * flag
-        if flag > _MAX_LABELS or end > len(payload):
+        if flag > MAX_LABELS or end > len(payload):
             raise InputError(f"announces {flag} labels in {len(payload)} bytes")
         labels = struct.unpack_from(f"<{flag}f", payload, _HEADER_SIZE)
         return cls(labels, number, number2, payload[end:])
@@ -102,7 +104,7 @@ class Record(NamedTuple):
     @property
     def ranges(self) -> bool:
         """Whether it says where others lie instead of holding a photo."""
-        whole = all(0 <= label <= _EXACT and label.is_integer() for label in self.labels)
+        whole = all(0 <= label <= EXACT and label.is_integer() for label in self.labels)
         return not self.image and len(self.labels) == 2 and whole
 
 
@@ -152,19 +154,19 @@ def records(path: str | os.PathLike[str]) -> Iterator[bytes]:
         If the file can't be read, is cut off or damaged: after all records before that place. The message names
         the record, counted from 0, and the byte where it begins.
     """
-    return (payload for _, payload in _numbered(Path(path)))
+    return (payload for _, payload in numbered_records(Path(path)))
 
 
-def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
+def numbered_records(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield each record's first byte and payload."""
     try:
-        with path.open("rb", buffering=_BUFFER) as file:
+        with path.open("rb", buffering=BUFFER) as file:
             number = start = 0
             while True:
                 try:
                     found = _payload(file.read)
                 except InputError as error:
-                    raise _wrong(path, number, start, error) from None
+                    raise wrong_record(path, number, start, error) from None
                 if found is None:
                     return
                 yield start, found[0]
@@ -173,7 +175,8 @@ def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
         raise InputError(f"{printable_path(path)} can't be read: {reason(error)}") from None
 
 
-def _wrong(path: Path, number: int, start: int, error: InputError) -> InputError:
+def wrong_record(path: Path, number: int, start: int, error: InputError) -> InputError:
+    """Return an error that says which record is wrong: its number or key, its first byte, and in what way."""
     return InputError(f"record {number} of {printable_path(path)}, at byte {start}, {error}")
 
 
@@ -252,7 +255,7 @@ class RecordFile:
         try:
             found = _payload(take)
         except InputError as error:
-            raise _wrong(self.path, key, start, error) from None
+            raise wrong_record(self.path, key, start, error) from None
         return found[0] if found else b""
 
     def record(self, key: int) -> Record:
@@ -261,7 +264,7 @@ class RecordFile:
         try:
             return Record.unpack(payload)
         except InputError as error:
-            raise _wrong(self.path, key, self._where[key], error) from None
+            raise wrong_record(self.path, key, self._where[key], error) from None
 
     @property
     def photos(self) -> npt.NDArray[np.int64]:
@@ -282,14 +285,14 @@ class RecordFile:
                 raise InputError(f"record {key} of {printable_path(self.path)} should say which photos are of whom")
             start, end = map(int, person.labels)
             label = self.record(start).labels[0]
-            found[int(label) if label < _EXACT else -1] = range(start, end)
+            found[int(label) if label < EXACT else -1] = range(start, end)
         return found
 
 
 def _index(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the keys and offsets of an ``.idx`` file, of which each line has one of both."""
     keys, offsets = array("q"), array("q")
-    for number, line in _lines(path):
+    for number, line in text_lines(path):
         try:
             key, offset = line.split()
             keys.append(int(key))
@@ -299,7 +302,8 @@ def _index(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     return np.array(keys, np.int64), np.array(offsets, np.int64)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of an index or list with their numbers, from 1 on."""
     try:
         with path.open("rb") as file:
             number = 0
@@ -312,140 +316,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise InputError(f"{printable_path(path)} can't be read: {reason(error)}") from None
 
 
-def read_rec(path: str | os.PathLike[str], *, bad: Bad | None = None) -> Iterator[Sample]:
-    """Yield the photos of a ``.rec`` file in the order they lie in, in bounded memory; its index isn't needed.
-
-    Keys come from the ``.lst`` file beside it where that goes with the records, else they are the ids. Labels come
-    from ``NAME.rec.labels.txt``, else they are the class ids. A photo that has several labels keeps them all as
-    ``metadata["labels"]``, the first of which is its class. Records of ranges are left out.
-
-    Parameters
-    ----------
-    bad
-        Called for each record that holds no photo, instead of raising.
-
-    Raises
-    ------
-    InputError
-        As `records`.
-    """
-    path = Path(path)
-    classes = Classes.load(find_labels(path))
-    listed = _Listing(path.with_suffix(".lst"))
-    for number, (start, payload) in enumerate(_numbered(path)):
-        try:
-            record = Record.unpack(payload)
-            if record.ranges:
-                continue
-            if not record.image:
-                raise InputError("holds no image")
-            sample = _sample(record, listed.key(record.id, number), classes)
-        except InputError as error:
-            wrong = _wrong(path, number, start, error)
-            if bad is None:
-                raise wrong from None
-            bad(wrong)
-            continue
-        yield sample
-
-
-def _sample(record: Record, key: str, classes: Classes) -> Sample:
-    label = record.labels[0] if record.labels else -1.0
-    if not label < _EXACT:
-        raise InputError(f"has the label {label}, which is no class id")
-    whole = float(label).is_integer()
-    several = len(record.labels) != 1 or not whole
-    metadata = {"labels": [float(value) for value in record.labels]} if several else {}
-    return Sample(key, record.image, classes.name(int(label)) if whole else None, metadata)
-
-
-class _Listing:
-    """The keys of records, from a ``.lst`` file (index, labels, path) that lists them in their order."""
-
-    def __init__(self, path: Path) -> None:
-        self._lines = _lines(path) if path.is_file() else iter(())
-
-    def key(self, number: int, position: int) -> str:
-        """Return the key of the record with this id, asked for in order; the id where the list has another."""
-        words = next(self._lines, (0, ""))[1].split("\t")
-        if len(words) >= 3 and words[0].strip() == str(number):
-            return usable_key(words[-1].strip().replace("\\", "/"), number)
-        self._lines = iter(())  # of another kind, or of other records: no line can be trusted
-        return f"{number or position:08d}"
-
-
-def write_rec(
-    path: str | os.PathLike[str],
-    samples: Iterable[Sample],
-    *,
-    classes: Classes | None = None,
-    needed: int | None = None,
-    bad: Bad | None = None,
-) -> list[Path]:
-    """Write ``.rec``, ``.idx``, ``.lst`` and, where labels have names, ``NAME.rec.labels.txt``; return their paths.
-
-    Photos get the keys 1, 2, ... Where the photos of each class come one after the other, InsightFace's records of
-    ranges are added, so that its training reads the file as its own.
-
-    Parameters
-    ----------
-    classes
-        Class ids of labels; by default 0, 1, ... as labels come.
-    needed
-        About how many bytes will be written, for a disk that has not as many free.
-    bad
-        Called for each sample that can't be written, instead of raising.
-
-    Raises
-    ------
-    InputError
-        If it is there already.
-    StorageError
-        If the disk is full or can't be written to; no file appears then.
-    """
-    path = Path(path)
-    classes = Classes() if classes is None else classes
-    with staged(path, needed) as staging:
-        rec, idx, lst = (staging.path(path.with_suffix(suffix).name) for suffix in (path.suffix, ".idx", ".lst"))
-        labels = staging.path(labels_path(path).name)
-        with rec.open("wb", buffering=_BUFFER) as out, idx.open("wb") as index, lst.open("wb") as listing:
-            writer = _Writer(out, index)
-            groups = _Groups()
-
-            def put(sample: Sample) -> None:
-                number = groups.end
-                values = _labels(sample, classes)
-                writer.write(number, Record(values, number, 0, sample.image))
-                groups.add(-1 if sample.label is None else int(values[0]))
-                shown = "\t".join(repr(value).removesuffix(".0") for value in values)
-                name = f"{sample.key}{image_suffix(sample.image) or '.jpg'}"
-                listing.write(f"{number}\t{shown}\t{name}\n".encode())
-
-            put_each(samples, put, bad)
-            if (starts := groups.starts()) is not None:
-                ranges = list(zip(starts, [*starts[1:], groups.end], strict=True))
-                after = groups.end
-                writer.write(0, Record((after, after + len(ranges)), 0, 0, b""))
-                for number, (start, end) in enumerate(ranges, after):
-                    writer.write(number, Record((start, end), number, 0, b""))
-        classes.save(labels)
-    return staging.placed
-
-
-def _labels(sample: Sample, classes: Classes) -> tuple[float, ...]:
-    number = -1 if sample.label is None else classes.id(sample.label)
-    if number >= _EXACT:
-        raise InputError(f"class {number} of {sample.key!r} is above {_EXACT}, the highest that RecordIO holds exactly")
-    several = sample.metadata.get("labels")
-    if not (isinstance(several, (list, tuple)) and 0 < len(several) <= _MAX_LABELS):
-        return (float(number),)
-    if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in several):
-        return (float(number),)
-    rest = tuple(float(value) for value in several)
-    return rest if sample.label is None else (float(number), *rest[1:])
-
-
-class _Writer:
+class RecordWriter:
     """A ``.rec`` file being written with its index."""
 
     def __init__(self, out: BinaryIO, index: BinaryIO) -> None:
@@ -454,6 +325,7 @@ class _Writer:
         self._at = 0
 
     def write(self, key: int, record: Record) -> None:
+        """Write a record, and the byte where it begins into the index."""
         payload = record.pack()
         if len(payload) > MAX_IMAGE:
             raise InputError(f"a photo of {len(record.image)} bytes is too large: {MAX_IMAGE} are the limit")
@@ -483,26 +355,3 @@ def _split(payload: bytes) -> list[bytes]:
             at = payload.find(_MAGIC, start)
     parts.append(payload[start:])
     return parts
-
-
-class _Groups:
-    """Whether the photos of each class come one after the other, and where each begins."""
-
-    def __init__(self) -> None:
-        self._starts: dict[int, int] = {}
-        self._last: int | None = None
-        self._together = True
-        self.end = 1
-
-    def add(self, label: int) -> None:
-        number, self.end = self.end, self.end + 1
-        if label != self._last:
-            self._together &= label not in self._starts and label >= 0
-            if self._together:
-                self._starts[label] = number
-            self._last = label
-
-    def starts(self) -> list[int] | None:
-        """Return each class's first key; None where ranges can't say which photos are whose."""
-        fits = self.end + len(self._starts) < _EXACT
-        return list(self._starts.values()) if self._together and self._starts and fits else None

@@ -165,6 +165,9 @@ def test_what_can_not_be_read_is_skipped_and_counted(album: Path, tmp_path: Path
         (["--from", "{kept}", "--enroll", "1=Ada", "--enroll", "1=Bob", "-g", "{kept}/x.db"], "two names"),
         (["--from", "{kept}", "-g", "{kept}/none.db"], "no gallery"),
         (["--from", "{kept}", "--fmr", "1e-4", "--threshold", "0.4"], "give one of"),
+        (["{album}", "--fmr", "1e-9"], "was not measured"),
+        (["{album}", "--recognizer", "dlib-resnet", "--detector", "mtcnn"], "no calibration"),
+        (["{album}", "-g", "{kept}/none.db"], "no gallery"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], said: str, album: Path, kept: Path, run: Run) -> None:

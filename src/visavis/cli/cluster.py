@@ -20,6 +20,7 @@ from visavis.errors import InputError, StorageError
 if TYPE_CHECKING:
     from visavis.curation.album import Album, Person
     from visavis.pipeline import Analyzer
+    from visavis.recognition.compare import OperatingPoint
 
 __all__ = ["cluster"]
 
@@ -109,20 +110,30 @@ def cluster(
         named = _wanted(enroll, gallery)
         if crops and folder is None:
             raise InputError("--crops writes into the folder of --out: give one")
-        if source is None:
-            album, analyzer = _gathered(report, images, out, models, machine)
-        elif images:
+        if source is not None and images:
             raise InputError("--from takes a result that was kept: leave out DIR")
-        else:
-            album = albums.Album.load(source / _RESULT)
-            analyzer = _kept(models, album).analyzer(machine)
+        if source is None and not images:
+            raise InputError("give folders or photos, or --from with the folder of a result")
+        if out is not None and images:
+            PictureFolder(out, images)  # refuses a folder that is searched
+        # What can go wrong goes wrong before the long work.
+        album = None if source is None else _loaded(source / _RESULT)
         if folder is not None:
             _require(writable_folder(folder), crops, page=out is not None)
-        again = source is None or how != Grouping()
+        analyzer = (models if album is None else _kept(models, album)).analyzer(machine)
+        if gallery is not None and not named:
+            GalleryFile(gallery, collection).open(analyzer).close()
+        again = album is None or how != Grouping()
+        if again:
+            _point(analyzer, how, faces=1)
+        if album is None:
+            stream = analyses(report, analyzer, images or [], keep_images=True, what="analyzing")
+            settings = {key: value for key, value in asdict(models).items() if value is not None}
+            album = albums.gather(stream, analyzer.model, settings)
         if again:
             album = _grouped(album, analyzer, how)
         people = album.people()
-        if folder is not None and again:
+        if folder is not None and (again or out is not None):
             album.save(folder / _RESULT)
         names = _names(report, album, people, named, faces, analyzer, gallery, collection, fpir)
         problems = album.problems()
@@ -142,19 +153,13 @@ def cluster(
     raise typer.Exit(code)
 
 
-def _gathered(
-    report: Report, images: list[str] | None, out: Path | None, models: Recognition, machine: Machine
-) -> tuple[Album, Analyzer]:
-    from visavis.curation.album import gather
+def _loaded(path: Path) -> Album:
+    from visavis.curation.album import Album
 
-    if not images:
-        raise InputError("give folders or photos, or --from with the folder of a result")
-    if out is not None:
-        PictureFolder(out, images)  # refuses a folder that is searched
-    analyzer = models.analyzer(machine)
-    settings = {name: value for name, value in asdict(models).items() if value is not None}
-    stream = analyses(report, analyzer, images, keep_images=True, what="analyzing")
-    return gather(stream, analyzer.model, settings), analyzer
+    album = Album.load(path)
+    if not isinstance(album.settings.get("threshold"), float):
+        raise InputError(f"{path} is no result of visavis cluster --out: it has no threshold")
+    return album
 
 
 def _kept(models: Recognition, album: Album) -> Recognition:
@@ -175,16 +180,8 @@ def _require(folder: Path, crops: bool, *, page: bool) -> None:
 def _grouped(album: Album, analyzer: Analyzer, how: Grouping) -> Album:
     import numpy as np
 
-    from visavis.clustering import fmr_for
-    from visavis.recognition.compare import operating_point
-
     usable = np.ones(len(album), bool) if how.all_faces else np.array([not found for found in album.problems()], bool)
-    calibration, fmr = analyzer.calibration, how.fmr
-    if fmr is None and how.threshold is None:
-        fmr = fmr_for(int(usable.sum()), how.method)
-        if calibration is not None:
-            fmr = float(np.clip(fmr, calibration.fmr[-1], calibration.fmr[0]))
-    point = operating_point(calibration, fmr=fmr, threshold=how.threshold, model=analyzer.calibrated_as)
+    point, calibration = _point(analyzer, how, int(usable.sum())), analyzer.calibration
     with under_way() as say:
         found = album.grouped(point.threshold, usable=usable, min_faces=how.min_faces, method=how.method, say=say)
     told = {
@@ -196,6 +193,19 @@ def _grouped(album: Album, analyzer: Analyzer, how: Grouping) -> Album:
         "all_faces": how.all_faces,
     }
     return replace(found, settings={**found.settings, **told})
+
+
+def _point(analyzer: Analyzer, how: Grouping, faces: int) -> OperatingPoint:
+    """Return the threshold for so many faces; an error where none was measured or the options contradict."""
+    from visavis.clustering import fmr_for
+    from visavis.recognition.compare import operating_point
+
+    calibration, fmr = analyzer.calibration, how.fmr
+    if fmr is None and how.threshold is None:
+        fmr = fmr_for(faces, how.method)
+        if calibration is not None:
+            fmr = min(max(fmr, float(calibration.fmr[-1])), float(calibration.fmr[0]))
+    return operating_point(calibration, fmr=fmr, threshold=how.threshold, model=analyzer.calibrated_as)
 
 
 def _wanted(enroll: Sequence[str] | None, gallery: str | None) -> dict[int, str]:

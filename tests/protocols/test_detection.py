@@ -112,7 +112,10 @@ def test_the_report_shows_misses_and_false_alarms(six: tuple[Path, Annotation], 
     assert picture.caption == "six.jpg, score 0.99"
     assert max(picture.image.shape) == 220
     assert any(isinstance(part, Figure) for part in parts)
-    assert any(isinstance(part, Table) and part.rows[0] == ("ap", f"{result.figures['ap']:.4f}") for part in parts)
+    assert any(
+        isinstance(part, Table) and part.rows[0] == ("AP, mean of IoU 0.5 to 0.95", f"{result.figures['ap']:.4f}")
+        for part in parts
+    )
     assert document.results["faces"] == 6
     assert [s.title for s in detection_document(result, "yunet", None).sections] == ["COCO", "Slices"]
 

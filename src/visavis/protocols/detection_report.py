@@ -22,6 +22,26 @@ _SIDE = 220  # pixels of a picture in the report
 _MOST = 12  # misses and false alarms shown
 _POINTS = 2000  # of a curve
 _TRUE, _SEEN = Style(plain=(0, 114, 178)), Style(plain=(230, 159, 0))
+_SPELLED = {
+    "ap": "AP, mean of IoU 0.5 to 0.95",
+    "ap_50": "AP at IoU 0.5",
+    "ap_75": "AP at IoU 0.75",
+    "ap_small": "AP, up to 32 x 32 px",
+    "ap_medium": "AP, up to 96 x 96 px",
+    "ap_large": "AP, larger",
+    "ar_1": "AR, 1 box a picture",
+    "ar_10": "AR, 10 boxes a picture",
+    "ar_100": "AR, 100 boxes a picture",
+    "ar_small": "AR, up to 32 x 32 px",
+    "ar_medium": "AR, up to 96 x 96 px",
+    "ar_large": "AR, larger",
+    "ap_easy": "AP, easy",
+    "ap_hard": "AP, hard",
+    "discrete_1000": "found at 1,000 false alarms, discrete",
+    "continuous_1000": "found at 1,000 false alarms, continuous",
+    "discrete_100": "found at 100 false alarms, discrete",
+    "continuous_100": "found at 100 false alarms, continuous",
+}
 _TITLES = {"coco": "COCO", "wider": "WIDER FACE", "fddb": "FDDB"}
 
 
@@ -30,7 +50,10 @@ def detection_document(
 ) -> Document:
     """Return the report; without ``images``, the folder of the pictures, it shows none."""
     result = measured.to_dict()
-    figures = [(name, "–" if value is None else f"{value:.4f}") for name, value in measured.figures.items()]
+    spelled = {**_SPELLED, "ap_medium": "AP, medium"} if measured.protocol == "wider" else _SPELLED
+    figures = [
+        (spelled.get(name, name), "–" if value is None else f"{value:.4f}") for name, value in measured.figures.items()
+    ]
     parts: list[Part] = [Table("Figures", ("figure", "value"), figures), *map(Text, measured.notes)]
     sections = [Section(_TITLES[measured.protocol], [*parts, *_curves(measured)])]
     tables = {"height": "By height of the face", "overlap": "By overlap with another face"}
@@ -103,7 +126,8 @@ def _mistakes(measured: Measured, images: Path) -> list[Part]:
     false = np.flatnonzero(matches.faces < 0)[:_MOST]
     rows = [(int(matches.pictures[i]), int(matches.boxes[i]), float(matches.scores[i])) for i in false]
     misses = [_shown(measured, images, p, box, f"{height:.0f} px high") for height, p, box in missed[:_MOST]]
-    alarms = [_shown(measured, images, p, detections.found[p].boxes[b], f"score {s:.2f}") for p, b, s in rows]
+    # Boxes less sure than the false alarm itself would only hide it.
+    alarms = [_shown(measured, images, p, detections.found[p].boxes[b], f"score {s:.2f}", s) for p, b, s in rows]
     note = "Blue: faces of the ground truth. Orange: what was found."
     return [
         Pictures(f"The largest of {len(missed):,} missed faces", _rows(misses), note=note),
@@ -116,9 +140,13 @@ def _rows(pictures: Sequence[Picture | None]) -> list[list[Picture]]:
     return [shown[i : i + 4] for i in range(0, len(shown), 4)]
 
 
-def _shown(measured: Measured, images: Path, p: int, box: FloatArray, caption: str) -> Picture | None:
+def _shown(
+    measured: Measured, images: Path, p: int, box: FloatArray, caption: str, least: float = -np.inf
+) -> Picture | None:
     """Return the part of a picture around a box, with all boxes that reach into it."""
     truth, found = measured.detections.truth[p], measured.detections.found[p]
+    if found.scores is not None:
+        found = found.take(found.scores >= least)
     try:
         image = load_image(images / truth.image)
     except ImageError:

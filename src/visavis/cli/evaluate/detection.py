@@ -106,13 +106,12 @@ def detection(
             from visavis.protocols.detection_report import detection_document
             from visavis.reporting.page import write
 
-            facts = [
-                ("ground truth", str(ground_truth)),
-                ("format", form),
-                ("detector", detector),
-                ("label", label or ""),
-            ]
-            write(detection_document(measured, detector, images, [fact for fact in facts if fact[1]]), page)
+            facts = [("ground truth", str(ground_truth)), ("format", form), ("detector", detector)]
+            settings: dict[str, object] = {"label": label}
+            if predictions is None:
+                settings |= {"least score": models.score, "smallest face": models.min_face}
+            facts += [(name, str(value)) for name, value in settings.items() if value is not None]
+            write(detection_document(measured, detector, images, facts), page)
 
 
 def read_truth(

@@ -269,7 +269,7 @@ def _scale(axis: Any, scale: Scale, limits: tuple[float, float]) -> None:
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(_number))
     else:
-        axis.set_major_locator(MaxNLocator(6))
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
 
 
 def _number(value: float, _: Any = None) -> str:

@@ -57,6 +57,12 @@ def test_what_has_no_place_lies_at_the_edge() -> None:
     assert drawn[0, 0] < drawn[1, 0] < drawn[2, 0]
 
 
+def test_a_rate_of_zero_is_not_drawn_as_a_rate() -> None:
+    y = np.array([0.5, 0.1, 0.01, 0, 0, 0, 0])
+    drawn = lines(svg(Figure("t", "x", "y", [Curve("a", np.arange(7.0), y)], y_scale="log")), 0)
+    assert len(drawn) == 4  # three rates, and the way down to the edge
+
+
 def test_rates_are_written_as_rates() -> None:
     x = np.geomspace(1e-6, 0.5, 20)
     assert {"1e-6", "0.01"} <= set(ticks(svg(Figure("t", "x", "y", [Curve("a", x, x)], "log"))))

@@ -185,9 +185,8 @@ def _thinned(
     x, y = _clipped(curve.x, figure.x_scale, x_limits), _clipped(curve.y, figure.y_scale, y_limits)
     low, high = (None if band is None else _clipped(band, figure.y_scale, y_limits) for band in (curve.low, curve.high))
     if figure.y_scale != "linear":  # a line to the edge says that the curve goes on below; one along it would be a rate
-        inside = curve.y > 0
-        beside = np.convolve(inside, [1, 1, 1], "same") > 0
-        y = np.where(beside, y, np.nan)
+        inside = np.pad(curve.y > 0, 1)
+        y = np.where(inside[:-2] | inside[1:-1] | inside[2:], y, np.nan)
     if len(x) > _GRAIN:
         across = [_places(x, figure.x_scale, x_limits), _places(y, figure.y_scale, y_limits)]
         changed = np.any([np.diff(places, prepend=np.nan) != 0 for places in across], axis=0)

@@ -201,5 +201,9 @@ def _face(faces: Faces, shape: tuple[int, ...], choose: Choice) -> Faces:
 
 def _aligned(data: PhotoSet, analyzer: Analyzer, rows: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
     for start in range(0, len(rows), _BATCH):
-        crops = np.stack([load_image(data.read(i)) for i in rows[start : start + _BATCH]])
-        yield from analyzer.embed(crops).vectors
+        crops = [load_image(data.read(i)) for i in rows[start : start + _BATCH]]
+        sizes = {crop.shape[:2] for crop in crops}
+        if len(sizes) > 1:
+            shown = " and ".join(f"{width} x {height}" for height, width in sorted(sizes)[:2])
+            raise InputError(f"aligned crops are all of one size, not {shown}; photos take no --aligned")
+        yield from analyzer.embed(np.stack(crops)).vectors

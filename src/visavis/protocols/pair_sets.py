@@ -90,15 +90,23 @@ def open_pair_set(
         crops = read_bin(path)
         return PairSet(path.name, crops, crops.pairs(), None, choose or "aligned", (path,))
     missing: list[str] = []
-    photos = _photos(path, listed=listing is not None)
+    photos: PhotoSet
     view1 = None
     if listing is None:
-        if not isinstance(photos, Lfw):
-            raise InputError(f"{printable_path(path)} has no pairs.txt: give a list of pairs, or compare all with all")
-        pairs = photos.view2(missing)
-        view1 = photos.view1(missing)
+        try:
+            photos = lfw = Lfw.open(path)
+        except InputError as error:
+            raise InputError(f"{error}; other photos take a list of pairs, or --all-pairs") from None
+        pairs, view1 = lfw.view2(missing), lfw.view1(missing)
     else:
-        pairs = _listed(Path(listing), photos, missing)
+        text = read_file(listing, _MAX_LIST).decode("utf-8", "replace").lstrip("\ufeff")
+        first = text.lstrip().split("\n", 1)[0].split()
+        numbers = len(first) <= 2 and all(word.isdecimal() for word in first)
+        photos = Lfw.open(path) if numbers else _photos(path)
+        try:
+            pairs = (parse_pairs if numbers else parse_list)(text, photos.photos, missing)
+        except InputError as error:
+            raise InputError(f"{printable_path(listing)}: {error}") from None
     absent = tuple(dict.fromkeys(missing))
     if absent and not skip_missing:
         some = ", ".join(absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
@@ -111,28 +119,16 @@ def open_pair_set(
     return PairSet(path.name, photos, pairs, _subjects(photos, pairs), kind, files, view1, absent)
 
 
-def _photos(path: Path, *, listed: bool) -> PhotoSet:
-    """Return the photos: LFW's, or where pairs are listed, all that lie in a folder."""
+def _photos(path: Path) -> PhotoSet:
+    """Return the photos that a plain list names: LFW's, else each of a folder by its path."""
+    names = sorted(file.relative_to(path).as_posix() for file in find_images([path])) if path.is_dir() else []
     try:
-        return Lfw.open(path)
+        lfw = Lfw.open(path)
     except InputError:
-        if not listed or not path.is_dir():
+        if not names:
             raise
-    names = sorted(file.relative_to(path).as_posix() for file in find_images([path]))
-    if not names:
-        raise InputError(f"{printable_path(path)} holds no photo")
-    return PeopleFolder(path, names)
-
-
-def _listed(listing: Path, photos: PhotoSet, missing: list[str]) -> Pairs:
-    text = read_file(listing, _MAX_LIST).decode("utf-8", "replace").lstrip("\ufeff")
-    first = text.lstrip().split("\n", 1)[0].split()
-    try:
-        if len(first) <= 2 and all(word.isdecimal() for word in first):
-            return parse_pairs(text, photos.photos, missing)
-        return parse_list(text, photos.photos, missing)
-    except InputError as error:
-        raise InputError(f"{printable_path(listing)}: {error}") from None
+        return PeopleFolder(path, names)
+    return PeopleFolder(path, names) if len(names) > len(lfw.members) else lfw
 
 
 def _subjects(photos: PhotoSet, pairs: Pairs) -> npt.NDArray[np.intp] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,13 +22,13 @@ from visavis.errors import InputError
 if TYPE_CHECKING:
     from visavis.datasets.photos import PhotoSet
     from visavis.evaluation.intervals import Estimate
-    from visavis.pipeline import Analyzer
     from visavis.protocols.embedding import Choice, Embedded
     from visavis.protocols.verification import Verified
 
 __all__ = ["verification"]
 
 _SPEC = re.compile(r"(?P<recognizer>[^+@]+)(?P<flip>\+flip)?(@(?P<detector>[^+@]+))?")
+_MODELS = ("detector", "recognizer", "landmarks")
 _COLUMNS = (
     Column("model"),
     Column("what", 16),
@@ -125,6 +125,7 @@ def verification(
             require_target(page)
         photos: PhotoSet | None = None
         found: list[Verified] = []
+        named = [_named(spec, how) for spec in model or ()] or ([] if embeddings or scores else [how])
         if scores is not None:
             from visavis.protocols.scores import read_scores
 
@@ -136,7 +137,7 @@ def verification(
             photos = source.photos
             if source.missing:
                 report.warn(f"pairs with {counted(len(source.missing), 'photo')} that are not there are left out")
-            for one in _models(report, source, model, embeddings, save, how, machine):
+            for one in _models(report, source, named, embeddings or (), save, machine):
                 if source.pairs is None:
                     assert photos is not None
                     found.append(protocol.verify_all(one.at(photos.photos), photos.people, fars))
@@ -159,7 +160,7 @@ def verification(
             from visavis.protocols.verification_report import verification_document
             from visavis.reporting.page import write
 
-            facts = source.facts(how, machine)
+            facts = source.facts(named, machine, [_file(text) for text in embeddings or ()])
             write(
                 verification_document(
                     found, source.name, facts, comparison=comparison, photos=photos, pictures=pictures
@@ -181,17 +182,35 @@ class _Source:
     choose: Choice = "largest"
     missing: tuple[str, ...] = ()
 
-    def facts(self, how: Recognition, machine: Machine) -> list[tuple[str, str]]:
-        """Return what is needed to measure it again."""
+    def facts(self, named: Sequence[Recognition], machine: Machine, brought: Sequence[str]) -> list[tuple[str, str]]:
+        """Return what is needed to measure it again: of these models and these files of embeddings."""
         from visavis.reporting.facts import hashes, versions
 
         now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
         settings = [("data", self.name), ("made", now), ("command", shlex.join(["visavis", *sys.argv[1:]]))]
-        if self.photos is not None:
-            given = {"face of a photo": self.choose, "precision": machine.precision or "f32"}
-            given |= {name: str(value) for name, value in vars(how).items() if value not in (None, False)}
-            settings += list(given.items())
-        return settings + versions("openvino", "onnxruntime", "opencv-python-headless", "scipy") + hashes(self.files)
+        if named:
+            settings += [("face of a photo", self.choose), ("precision", machine.precision or "f32")]
+        for how in named:
+            given = {name: value for name, value in vars(how).items() if value not in (None, False)}
+            if self.choose == "aligned":
+                given = {name: given[name] for name in ("recognizer", "flip") if name in given}
+            settings.append(("model", ", ".join(f"{name} {value}" for name, value in given.items())))
+            settings += _digests(value for name, value in given.items() if name in _MODELS)
+        found = versions("openvino", "onnxruntime", "opencv-python-headless", "scipy")
+        return list(dict.fromkeys(settings)) + found + hashes([*self.files, *brought])
+
+
+def _digests(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the SHA-256 of models as their cards have it; of one made of others, those of its parts."""
+    from visavis.models.store import Store
+
+    store, found = Store(), []
+    for name in names:
+        card = store.card(name)
+        if card.member_sha256:
+            found.append((f"SHA-256 of {name}", card.member_sha256))
+        found += _digests(card.parts)
+    return found
 
 
 def _opened(data: str, listing: Path | None, all_pairs: bool, skip_missing: bool, choose: Choice | None) -> _Source:
@@ -212,26 +231,26 @@ def _opened(data: str, listing: Path | None, all_pairs: bool, skip_missing: bool
 def _models(
     report: Report,
     source: _Source,
-    model: Sequence[str] | None,
-    brought: Sequence[str] | None,
+    named: Sequence[Recognition],
+    brought: Sequence[str],
     save: Path | None,
-    how: Recognition,
     machine: Machine,
 ) -> Iterator[Embedded]:
-    """Yield the embeddings of each model: those named, those brought along, or else the one that the options name."""
+    """Yield the embeddings of each model: those named, then those brought along."""
     import numpy as np
 
     from visavis.protocols.embedding import embed_photos
 
     assert source.photos is not None
     machine = replace(machine, precision=machine.precision or "f32")
-    analyzers = [_analyzer(spec, how, machine) for spec in model or ()]
-    if not analyzers and not brought:
-        analyzers = [how.analyzer(machine)]
-    given = [_brought(text) for text in brought or ()]
-    names = [analyzer.calibrated_as for analyzer in analyzers] + [one.model for one in given]
+    analyzers = [how.analyzer(machine) for how in named]
+    given = [_brought(text) for text in brought]
+    aligned = source.choose == "aligned"  # no detector is run
+    names = [one.model if aligned else one.calibrated_as for one in analyzers] + [one.model for one in given]
     if len(set(names)) < len(names):
         raise InputError(f"models need different names, not {', '.join(names)}: write --embeddings NAME=FILE.npz")
+    if save is not None:
+        save.mkdir(parents=True, exist_ok=True)
     rows = None
     if source.pairs is not None:
         listed = [source.pairs.pairs, *(source.pairs.view1 or ())]
@@ -252,7 +271,6 @@ def _models(
             report.warn(f"{counted(len(failed), 'photo')} can't be read, as {failed[0]}: counted as without a face")
         report.done += len(embedded)
         if save is not None:
-            save.mkdir(parents=True, exist_ok=True)
             embedded.save(save / f"{embedded.model}.npz")
         yield embedded
     wanted = source.photos.photos if rows is None else [source.photos.photos[row] for row in rows]
@@ -263,21 +281,26 @@ def _models(
         yield one
 
 
-def _analyzer(spec: str, how: Recognition, machine: Machine) -> Analyzer:
+def _named(spec: str, how: Recognition) -> Recognition:
+    """Return the options with what ``RECOGNIZER[+flip][@DETECTOR]`` says in their place."""
     parts = _SPEC.fullmatch(spec)
     if parts is None:
         raise InputError(f"--model is RECOGNIZER[+flip][@DETECTOR], as sface+flip@mtcnn, not {spec!r}")
-    flip = parts["flip"] is not None
-    named = replace(how, recognizer=parts["recognizer"], flip=flip, detector=parts["detector"] or how.detector)
-    return named.analyzer(machine)
+    flip = how.flip or parts["flip"] is not None
+    return replace(how, recognizer=parts["recognizer"], flip=flip, detector=parts["detector"] or how.detector)
 
 
 def _brought(text: str) -> Embedded:
     from visavis.protocols.embedding import Embedded
 
-    name, equals, file = text.partition("=")
-    found = Embedded.load(file if equals else text)
-    return replace(found, model=name) if equals and name else found
+    name = text.partition("=")[0] if "=" in text else ""
+    found = Embedded.load(_file(text))
+    return replace(found, model=name) if name else found
+
+
+def _file(text: str) -> str:
+    """Return the file of ``[NAME=]FILE.npz``."""
+    return text.partition("=")[2] or text
 
 
 def _show(report: Report, one: Verified) -> None:

@@ -23,9 +23,9 @@ __all__ = [
     "pairs_to_keep",
 ]
 
-KEPT_MATED = 2**18
+KEPT_MATED = 2**17
 """Mated pairs that are kept, where there are more."""
-KEPT_STRATUM = 2**16
+KEPT_STRATUM = 2**15
 """Non-mated pairs that are kept of each range in which the false match rate doubles."""
 _KEEP_ALL = 2_000_000  # pairs of which none is left out
 

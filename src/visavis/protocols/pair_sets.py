@@ -106,7 +106,8 @@ def open_pair_set(
         try:
             pairs = (parse_pairs if numbers else parse_list)(text, photos.photos, missing)
         except InputError as error:
-            raise InputError(f"{printable_path(listing)}: {error}") from None
+            unlike = f"; it names {missing[0]!r}, photos are named as {photos.photos[0]!r}" if missing else ""
+            raise InputError(f"{printable_path(listing)}: {error}{unlike}") from None
     absent = tuple(dict.fromkeys(missing))
     if absent and not skip_missing:
         some = ", ".join(absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")

@@ -82,6 +82,10 @@ def clean(
         Column("target", keep="end"),
     ]
     with Report("datasets clean", as_json=as_json, columns=columns, items="suspects") as report:
+        if report_file is not None:
+            from visavis.reporting.page import require_target
+
+            require_target(report_file)
         photos = opened(report, data)
         found = _Search(photos, models.analyzer(machine), face, apart, same, duplicates=not no_duplicates)
         suspects = found.suspects

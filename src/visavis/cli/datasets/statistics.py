@@ -48,6 +48,10 @@ def statistics(
     if face not in ("largest", "central", "aligned"):
         raise InputError(f"--face is largest, central or aligned, not {face!r}")
     with Report("datasets statistics", as_json=as_json) as report:
+        if report_file is not None:
+            from visavis.reporting.page import require_target
+
+            require_target(report_file)
         photos = opened(report, data)
         analyzer = models.analyzer(machine)
         if not no_duplicates:

@@ -83,6 +83,10 @@ def detection(
         raise InputError("give IMAGES, the folder of the pictures to run a detector on, or --predictions")
     columns = [Column("slice", 24), Column("faces", 7, right=True), Column("recall", 22), Column("AP", 6, right=True)]
     with Report("evaluate detection", as_json=as_json, columns=columns) as report:
+        if page is not None:
+            from visavis.reporting.page import require_target
+
+            require_target(page)
         form = source or recognize(ground_truth)
         chosen = protocol or PROTOCOLS.get(form, "coco")
         detector = models.detector if predictions is None else predictions.name

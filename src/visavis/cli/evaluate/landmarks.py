@@ -61,6 +61,10 @@ def landmarks(
     if images is None and predictions is None:
         raise InputError("give IMAGES, the folder of the pictures to find landmarks on, or --predictions")
     with Report("evaluate landmarks", as_json=as_json) as report:
+        if page is not None:
+            from visavis.reporting.page import require_target
+
+            require_target(page)
         model = predictions.name if predictions is not None else models.landmarks or models.detector
         report.fields(ground_truth=str(ground_truth), model=model, by=by)
         truth = list(read_truth(ground_truth, source, images, skip_missing=skip_missing))

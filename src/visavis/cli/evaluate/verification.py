@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-import shlex
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from visavis.cli.faces import counted
+from visavis.cli.facts import provenance
 from visavis.cli.models import under_way
 from visavis.cli.options import Json, Machine, Recognition, ReportFile, unpacked
 from visavis.cli.report import Column, Report, rate
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["verification"]
 
 _SPEC = re.compile(r"(?P<recognizer>[^+@]+)(?P<flip>\+flip)?(@(?P<detector>[^+@]+))?")
-_MODELS = ("detector", "recognizer", "landmarks")
 _COLUMNS = (
     Column("model"),
     Column("what", 16),
@@ -184,33 +181,9 @@ class _Source:
 
     def facts(self, named: Sequence[Recognition], machine: Machine, brought: Sequence[str]) -> list[tuple[str, str]]:
         """Return what is needed to measure it again: of these models and these files of embeddings."""
-        from visavis.reporting.facts import hashes, versions
-
-        now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-        settings = [("data", self.name), ("made", now), ("command", shlex.join(["visavis", *sys.argv[1:]]))]
-        if named:
-            settings += [("face of a photo", self.choose), ("precision", machine.precision or "f32")]
-        for how in named:
-            given = {name: value for name, value in vars(how).items() if value not in (None, False)}
-            if self.choose == "aligned":
-                given = {name: given[name] for name in ("recognizer", "flip") if name in given}
-            settings.append(("model", ", ".join(f"{name} {value}" for name, value in given.items())))
-            settings += _digests(value for name, value in given.items() if name in _MODELS)
-        found = versions("openvino", "onnxruntime", "opencv-python-headless", "scipy")
-        return list(dict.fromkeys(settings)) + found + hashes([*self.files, *brought])
-
-
-def _digests(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the SHA-256 of models as their cards have it; of one made of others, those of its parts."""
-    from visavis.models.store import Store
-
-    store, found = Store(), []
-    for name in names:
-        card = store.card(name)
-        if card.member_sha256:
-            found.append((f"SHA-256 of {name}", card.member_sha256))
-        found += _digests(card.parts)
-    return found
+        settings = [("data", self.name), *([("face of a photo", self.choose)] if named else [])]
+        files: list[str | Path] = [*self.files, *brought]
+        return provenance(settings, files, named, machine.exact, crops=self.choose == "aligned")
 
 
 def _opened(data: str, listing: Path | None, all_pairs: bool, skip_missing: bool, choose: Choice | None) -> _Source:
@@ -242,8 +215,7 @@ def _models(
     from visavis.protocols.embedding import embed_photos
 
     assert source.photos is not None
-    machine = replace(machine, precision=machine.precision or "f32")
-    analyzers = [how.analyzer(machine) for how in named]
+    analyzers = [how.analyzer(machine.exact) for how in named]
     given = [_brought(text) for text in brought]
     aligned = source.choose == "aligned"  # no detector is run
     names = [one.model if aligned else one.calibrated_as for one in analyzers] + [one.model for one in given]
@@ -325,7 +297,7 @@ def _show(report: Report, one: Verified) -> None:
         report.warn(
             f"{result.nonmated:,} non-mated pairs can't show FAR {listed}: {rate(at.far)} takes {at.pairs_needed:,}"
         )
-    for text in result.warnings:
+    for text in (*result.warnings, *(f"View 1: {said}" for said in (one.view1.warnings if one.view1 else ()))):
         report.warn(f"{one.model}: {text}")
     if one.without:
         report.warn(f"{one.model}: {counted(one.without, 'photo')} without an embedding; their pairs count as rejected")

@@ -61,7 +61,9 @@ def calibrate(
     how: Recognition,
     machine: Machine,
 ) -> None:
-    """Measure a recognizer's error rates on your own photos, and use them from then on.
+    """Measure error rates on your own photos, and use them.
+
+    Whatever a recognizer decides from then on goes by the rates measured.
 
     All photos are compared with all others; the thresholds found, with their intervals, are kept beside the
     recognizer's card. verify, identify and the others then take them, and say what they were measured on. Of several

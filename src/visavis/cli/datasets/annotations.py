@@ -43,7 +43,9 @@ def convert_annotations(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Convert boxes on pictures from one format to another; the pictures stay where they are.
+    """Convert boxes on pictures from one format to another.
+
+    The pictures stay where they are.
 
     Formats: WIDER FACE (.txt, .mat, predictions), FDDB, YOLO, COCO, Pascal VOC, Label Studio. What a format has no
     place for is left out: see docs/annotations.md.

@@ -50,7 +50,9 @@ def clean(
     models: Recognition,
     machine: Machine,
 ) -> None:
-    """Find photos in the wrong folder, people in two folders, duplicates, and photos without one clear face.
+    """Find wrong labels, duplicates and photos without a face.
+
+    Photos in the wrong folder, people in two folders, duplicates, and photos without one clear face.
 
     Nothing is changed. The list says of each suspect why, how sure, and what to do: remove, move to another folder,
     merge two folders, or look. Delete the lines you don't agree with, then --apply makes a cleaned copy.

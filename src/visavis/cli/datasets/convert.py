@@ -99,7 +99,9 @@ def show(
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Count what can be read instead of stopping.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what a data set holds: its format, photos, classes, sizes and first keys. All of it is read and checked.
+    """Say what a data set holds, and whether it is sound.
+
+    Its format, photos, classes, sizes and first keys. All of it is read and checked.
 
     Exit code: 0 all fine, 1 some photos can't be read (--skip-bad), 2 error.
 

@@ -41,7 +41,7 @@ def label(
     models: Detection,
     machine: Machine,
 ) -> None:
-    """Detect faces and write their boxes for correction in a labeling tool.
+    """Find faces and write boxes to correct in a labeling tool.
 
     Made for screenshots of monitors as for any pictures. DIR gets the annotations (annotations.json, tasks.json with
     labeling.xml, or a folder a format) and first.json, which keeps what the detector found: when the corrections are
@@ -133,7 +133,9 @@ def corrections(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Read corrected boxes back and say what was changed: kept, moved, added, removed.
+    """Read corrected boxes back and say what was changed.
+
+    Which boxes were kept, moved, added and removed.
 
     That is also how good the detector was on these pictures: its precision is the share of its boxes that were kept
     or moved, its recall the share of the faces that it had found. Pictures that nobody has worked on count for nothing.

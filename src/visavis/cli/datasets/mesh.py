@@ -27,7 +27,7 @@ def mesh(
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU cores to use; all without it.", min=1)] = None,
     as_json: Json = False,
 ) -> None:
-    """Lay meshes (网纹) over faces, as they are printed over identity photos.
+    """Lay meshes (网纹) over faces, as on identity photos.
 
     Writes pairs: clean/NAME.png, and mesh/NAME-1.png with the same pixels under lines, waves or guilloches of random
     geometry, thickness, color and opacity; manifest.jsonl says of what, preview.png shows the first few. The same seed

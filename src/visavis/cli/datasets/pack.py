@@ -33,7 +33,9 @@ def pack(
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU cores to use; all without it.", min=1)] = None,
     as_json: Json = False,
 ) -> None:
-    """Pack a data set into one file that several training processes map and share.
+    """Pack a data set into one file that processes share.
+
+    Several training processes map it into memory: it is there once.
 
     It holds the decoded pixels of all photos, or with --encoded the photos as they are, with their names, people and
     hashes. Read it with visavis.datasets.packed.PackedFaces, or with numpy (docs/preload.md). The file appears when it

@@ -28,7 +28,7 @@ def pairs(
     ] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Draw mated and non-mated pairs of photos in folds that share nobody.
+    """Draw mated and non-mated pairs, in person-disjoint folds.
 
     Written as LFW's pairs.txt where photos are named NAME/NAME_0001.jpg, else as a list of paths. The same seed gives
     the same pairs. Where there are too few people or photos, the error says how many pairs there can be.

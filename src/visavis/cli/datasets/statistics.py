@@ -29,7 +29,9 @@ def statistics(
     models: Detection,
     machine: Machine,
 ) -> None:
-    """Tell how many photos of how many people there are, how large and sharp the faces are, and how turned.
+    """Count photos and people, and measure their faces.
+
+    How many photos of how many people there are, how large and sharp the faces are, and how turned.
 
     With --report, a page with distributions, examples at both ends and the average face.
 

@@ -47,7 +47,9 @@ def attacks(
     page: ReportFile = None,
     as_json: Json = False,
 ) -> None:
-    """Measure how many presentation attacks pass, and how many living faces don't (ISO/IEC 30107-3).
+    """Measure how many attacks pass and living faces don't.
+
+    Presentation attack detection by ISO/IEC 30107-3.
 
     FILE.csv holds a row for each presentation: its score and its kind, which is "bona fide" or a kind of attack such
     as "print" or "replay". Given are APCER of each kind, the worst first, BPCER, their mean ACER, the equal error rate,

@@ -60,7 +60,9 @@ def detection(
     models: Detection,
     machine: Machine,
 ) -> None:
-    """Measure a detector on annotated pictures: one of visavis', or any whose boxes are brought as a file.
+    """Measure a detector on annotated pictures.
+
+    One of visavis', or any whose boxes are brought as a file.
 
     Protocols: COCO's average precision; WIDER FACE's for easy, medium and hard faces; FDDB's discrete and continuous
     ROC. Beside them, for every protocol, recall and average precision by height and by overlap with other faces.

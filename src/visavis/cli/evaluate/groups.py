@@ -49,7 +49,9 @@ def groups(
     page: ReportFile = None,
     as_json: Json = False,
 ) -> None:
-    """Measure FMR and FNMR of each group, and between groups, at one threshold for all.
+    """Measure FMR and FNMR within and between groups.
+
+    At one threshold for all.
 
     A group is what a label says: sex, age band or ethnicity of a subject, camera or lighting of a photo. Pairs come
     from any system: FILE.csv has the columns similarity and mated, and photo_a and photo_b or subject_a and subject_b

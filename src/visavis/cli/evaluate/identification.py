@@ -66,7 +66,9 @@ def identification(
     how: Recognition,
     machine: Machine,
 ) -> None:
-    """Measure identification: some people are enrolled, others kept out.
+    """Measure how well enrolled people are identified.
+
+    Some people are enrolled, others kept out.
 
     People are dealt at random, the same way for the same seed. Photos of those enrolled that are not in the gallery
     are mated probes: at what rank does the right subject come (CMC), and does it reach a threshold (TPIR)? All photos

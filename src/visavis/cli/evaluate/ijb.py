@@ -49,7 +49,9 @@ def ijb(
     how: Recognition,
     machine: Machine,
 ) -> None:
-    """Run the 1:1 and 1:N protocols of IJB-B or IJB-C, in the layout that InsightFace distributes.
+    """Run the 1:1 and 1:N protocols of IJB-B or IJB-C.
+
+    In the layout that InsightFace distributes.
 
     Photos are aligned by the landmarks that the lists give; no detector is run. A template's vector is the mean over
     its media of the mean within each. 1:1 gives TAR at FARs of 1e-1 to 1e-6; 1:N gives ranks and TPIR at FPIRs of 0.1

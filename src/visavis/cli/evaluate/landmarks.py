@@ -42,7 +42,9 @@ def landmarks(
     models: Detection,
     machine: Machine,
 ) -> None:
-    """Measure landmarks on annotated pictures: normalized mean error, failure rate, area under the error curve.
+    """Measure landmarks on annotated pictures.
+
+    Normalized mean error, failure rate, area under the error curve.
 
     Faces are found by the detector and matched to the marked ones at IoU 0.5; a face that is not found counts as a
     failure. Five points come from the detector, others from --landmarks MODEL.

@@ -40,7 +40,7 @@ def traits(
     page: ReportFile = None,
     as_json: Json = False,
 ) -> None:
-    """Compare classes or ages that a model said with the true ones.
+    """Compare classes or ages of a model with the true ones.
 
     For classes (expression, sex, glasses): accuracy, balanced accuracy, macro F1, what share of each class was found,
     and (with --json or --report) the confusion matrix. For ages: mean absolute error, bias, and the cumulative score

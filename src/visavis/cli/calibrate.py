@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from visavis.cli.faces import counted
+from visavis.cli.facts import provenance
 from visavis.cli.models import under_way
 from visavis.cli.options import Json, Machine, Recognition, ReportFile, unpacked
 from visavis.cli.report import Column, Report, rate
@@ -94,7 +95,7 @@ def calibrate(
             from visavis.reporting.page import require_target
 
             require_target(page)
-        analyzer = how.analyzer(replace(machine, precision=machine.precision or "f32"))
+        analyzer = how.analyzer(machine.exact)
         embedded, people, photos = _embedded(report, data, embeddings, labels, analyzer)
         called = (name or _called(data, embeddings)).strip()
         if not called or len(called) > 100 or not called.isprintable():
@@ -107,10 +108,18 @@ def calibrate(
             analyzer.store.calibrate(analyzer.model.partition("+")[0], done.table)
         _show(report, done, fmr, dry_run)
         if page is not None:
+            from visavis.datasets.lfw import data_path
             from visavis.protocols.calibration import calibration_document
             from visavis.reporting.page import write
 
-            facts = [(key, str(value)) for key, value in {"data": data or labels, **asdict(how)}.items() if value]
+            settings = {
+                "data": data or labels,
+                "face of a photo": embedded.about.get("choose"),
+                "model": embedded.model,
+            }
+            facts = [(name, str(value)) for name, value in settings.items() if value]
+            files = [data and data_path(data), labels, embeddings]
+            facts = provenance(facts, files, [how] if embeddings is None else [], machine.exact)
             write(calibration_document(done, fmr, facts, photos), page)
         code = report.end()
     raise typer.Exit(code)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from visavis.cli.faces import analyses, counted
+from visavis.cli.facts import provenance
 from visavis.cli.models import under_way
 from visavis.cli.options import Fpir, GalleryFile, Json, Machine, MatchRate, Recognition, Threshold, unpacked
 from visavis.cli.pictures import PictureFolder, writable_folder
@@ -319,7 +320,7 @@ def _rate(settings: dict[str, Any]) -> str:
 
 def _facts(album: Album) -> list[tuple[str, str]]:
     names = ("detector", "recognizer", "flip", "method", "threshold", "fmr", "measured_on", "min_faces", "all_faces")
-    return [(name, str(album.settings[name])) for name in names if name in album.settings]
+    return provenance([(name, str(album.settings[name])) for name in names if name in album.settings], [])
 
 
 def _write_crops(album: Album, people: list[Person], folder: Path) -> None:

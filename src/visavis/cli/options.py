@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -63,6 +63,11 @@ class Machine:
     device: Annotated[str | None, typer.Option(metavar="NAME", help="cpu; with onnxruntime also cuda, coreml, ...")] = (
         None
     )
+
+    @property
+    def exact(self) -> Machine:
+        """The same in f32, unless a precision was named: rates are measured so."""
+        return replace(self, precision=self.precision or "f32")
 
 
 @dataclass(frozen=True)

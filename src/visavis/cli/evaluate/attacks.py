@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from visavis.cli.facts import provenance
 from visavis.cli.options import Json, ReportFile
 from visavis.cli.report import Column, Report, rate
 from visavis.errors import InputError
@@ -95,10 +96,9 @@ def attacks(
         if found.chosen_here:
             report.warn("the threshold was chosen on these very presentations; give --development or --threshold")
         if page is not None:
-            from visavis.reporting.facts import hashes, versions
             from visavis.reporting.page import write
 
-            facts = versions("scipy") + hashes([file, development])
+            facts = provenance([], [file, development])
             write(_document(found, file.name, results, sign, facts), page)
 
 

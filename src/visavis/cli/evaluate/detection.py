@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from visavis.cli.facts import provenance
 from visavis.cli.models import under_way
 from visavis.cli.options import Detection, Json, Machine, ReportFile, unpacked
 from visavis.cli.report import Column, Report
@@ -66,7 +67,8 @@ def detection(
 
     Protocols: COCO's average precision; WIDER FACE's for easy, medium and hard faces; FDDB's discrete and continuous
     ROC. Beside them, for every protocol, recall and average precision by height and by overlap with other faces.
-    Average precision wants all boxes, also those of low scores: give --score 0.05.
+    Average precision wants all boxes, also those of low scores: give --score 0.05. Models run in f32 unless
+    --precision says otherwise.
 
     Exit code: 0 all fine, 2 error.
 
@@ -97,7 +99,7 @@ def detection(
         with under_way() as say:
             if predictions is None:
                 assert images is not None
-                detections = detect_pictures(truth, images, models.analyzer(machine), say=say)
+                detections = detect_pictures(truth, images, models.analyzer(machine.exact), say=say)
             else:
                 kind = recognize(predictions)
                 found = list(read_truth(predictions, kind, images if kind == "yolo" else None, truth=ground_truth))
@@ -112,11 +114,10 @@ def detection(
             from visavis.protocols.detection_report import detection_document
             from visavis.reporting.page import write
 
-            facts = [("ground truth", str(ground_truth)), ("format", form), ("detector", detector)]
-            settings: dict[str, object] = {"label": label}
-            if predictions is None:
-                settings |= {"least score": models.score, "smallest face": models.min_face}
-            facts += [(name, str(value)) for name, value in settings.items() if value is not None]
+            settings = {"ground truth": ground_truth, "format": form, "detector": detector, "label": label, "at": at}
+            facts = [(name, str(value)) for name, value in settings.items() if value is not None]
+            run = [models] if predictions is None else []
+            facts = provenance(facts, [ground_truth, predictions], run, machine.exact)
             write(detection_document(measured, detector, images, facts), page)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from visavis.cli.faces import counted
+from visavis.cli.facts import provenance
 from visavis.cli.models import under_way
 from visavis.cli.options import Json, MatchRate, ReportFile, Threshold
 from visavis.cli.report import Column, Report, rate
@@ -94,7 +95,7 @@ def groups(
             facts = [("file", file.name), *([("labels", labels.name)] if labels else [])]
             facts += [("threshold", f"{found.threshold:.6g}"), ("set by", "hand" if fmr is None else f"FMR {fmr:g}")]
             facts += [(f"intervals of {result.label}", result.interval) for result in found.results]
-            write(groups_document(found, file.name, facts), page)
+            write(groups_document(found, file.name, provenance(facts, [file, labels])), page)
 
 
 def _show(report: Report, found: Groups) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from visavis.cli.faces import counted
+from visavis.cli.facts import provenance
 from visavis.cli.models import under_way
 from visavis.cli.options import Json, Machine, Recognition, ReportFile, unpacked
 from visavis.cli.report import Column, Report, rate
@@ -75,6 +76,8 @@ def identification(
     of those kept out are non-mated probes: how many reach anybody (FPIR)? With --distractors the own subject is also
     ranked among 1, 10, 100, ... vectors of other people.
 
+    Models run in f32 unless --precision says otherwise.
+
     Intervals are exact where every probe is of another person (--probes 1), else a bootstrap over people. They need
     the package scipy: pip install 'visavis[evaluate]'.
 
@@ -106,7 +109,7 @@ def identification(
             if embeddings is None:
                 used = sorted({*split.gallery.tolist(), *split.probes.tolist()})
                 choose: Choice = "central" if isinstance(photos, Lfw) else "largest"
-                embedded = embed_photos(photos, how.analyzer(machine), choose=choose, rows=used, say=say)
+                embedded = embed_photos(photos, how.analyzer(machine.exact), choose=choose, rows=used, say=say)
                 embedded = embedded.at(photos.photos)
             else:
                 embedded = brought(report, embeddings, photos.photos)
@@ -124,12 +127,12 @@ def identification(
         _show(report, found)
         if page is not None:
             from visavis.protocols.identification_report import identification_document
-            from visavis.reporting.facts import hashes, versions
             from visavis.reporting.page import write
 
             settings["probes"] = probes or "all"
             facts = [("data", data), ("model", found.model), *((name, str(value)) for name, value in settings.items())]
-            facts += versions("scipy") + hashes([data_path(data), embeddings, distractors])
+            models = [how] if embeddings is None else []
+            facts = provenance(facts, [data_path(data), embeddings, distractors], models, machine.exact)
             write(identification_document(found, data, facts), page)
 
 

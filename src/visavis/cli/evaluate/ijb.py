@@ -9,6 +9,7 @@ import typer
 
 from visavis.cli.evaluate.identification import COLUMNS, shown, warn_of_few
 from visavis.cli.faces import counted
+from visavis.cli.facts import provenance
 from visavis.cli.models import under_way
 from visavis.cli.options import Json, Machine, Recognition, ReportFile, unpacked
 from visavis.cli.report import Report, rate
@@ -55,7 +56,8 @@ def ijb(
 
     Photos are aligned by the landmarks that the lists give; no detector is run. A template's vector is the mean over
     its media of the mean within each. 1:1 gives TAR at FARs of 1e-1 to 1e-6; 1:N gives ranks and TPIR at FPIRs of 0.1
-    and 0.01 for each gallery, and the means that papers print. A protocol whose lists are missing is left out.
+    and 0.01 for each gallery, and the means that papers print. A protocol whose lists are missing is left out. Models
+    run in f32 unless --precision says otherwise.
 
     The package scipy is needed for intervals: pip install 'visavis[evaluate]'.
 
@@ -81,7 +83,7 @@ def ijb(
         data = Ijb.open(folder)
         with under_way() as say:
             if embeddings is None:
-                made = embed_ijb(data, how.analyzer(machine), say)
+                made = embed_ijb(data, how.analyzer(machine.exact), say)
                 given: _Vectors = made.vectors, made.found, made.model
             else:
                 given = _brought(report, embeddings, data)
@@ -91,11 +93,11 @@ def ijb(
         _show(report, result)
         if page is not None:
             from visavis.protocols.ijb_report import ijb_document
-            from visavis.reporting.facts import hashes, versions
             from visavis.reporting.page import write
 
-            facts = [("folder", folder.name), ("model", result.model), ("weights", weights), *versions("scipy")]
-            facts += hashes([embeddings, *sorted((folder / "meta").glob("*"))])
+            facts = [("folder", folder.name), ("model", result.model), ("weights", weights)]
+            files = [embeddings, *sorted((folder / "meta").glob("*"))]
+            facts = provenance(facts, files, [how] if embeddings is None else [], machine.exact, crops=True)
             write(ijb_document(result, facts), page)
 
 

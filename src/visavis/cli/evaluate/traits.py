@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from visavis.cli.facts import provenance
 from visavis.cli.options import Json, ReportFile
 from visavis.cli.report import Column, Report
 
@@ -92,10 +93,9 @@ def traits(
             report.item({"group": group, **one.to_dict()})
             _show(report, group, one)
         if page is not None:
-            from visavis.reporting.facts import hashes, versions
             from visavis.reporting.page import write
 
-            facts = [("file", file.name), *versions("scipy"), *hashes([file])]
+            facts = provenance([("file", file.name)], [file])
             write(_document(every, by_group, file.name, facts), page)
 
 

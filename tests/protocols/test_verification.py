@@ -15,7 +15,7 @@ from visavis.protocols.embedding import Embedded
 from visavis.protocols.pair_sets import PairSet, open_pair_set
 from visavis.protocols.verification import ABSENT, compared, verify_all, verify_pairs, verify_scores
 from visavis.protocols.verification_report import verification_document
-from visavis.reporting.document import Bars, Figure, Pictures, Table, Text
+from visavis.reporting.document import Pictures, Table
 from visavis.reporting.page import render
 
 
@@ -179,18 +179,9 @@ def test_the_report(data: PairSet) -> None:
     shown = [part for part in parts if isinstance(part, Pictures)]
     assert [len(part.rows) for part in shown] == [12] * 4
     assert shown[0].rows[0][0].image.shape == (250, 250, 3)
-    roc = next(part for part in parts if isinstance(part, Figure))
-    for curve, one in zip(roc.curves, found, strict=True):
-        assert (np.diff(curve.y[np.argsort(curve.x, kind="stable")]) >= 0).all()
-        for far, tar in zip(curve.x[:: len(curve.x) // 5], curve.y[:: len(curve.x) // 5], strict=True):
-            assert one.scores is not None
-            reached = one.scores.similarities[~one.scores.mated]
-            threshold = np.sort(reached)[-round(far * len(reached))]
-            expected = (one.scores.similarities[one.scores.mated] >= threshold).mean()
-            assert tar == pytest.approx(expected, abs=5e-3)
     plain = verification_document(found, "lfw-dev", [], photos=data.photos, pictures=False)
     kinds = {type(part) for section in plain.sections for part in section.parts}
-    assert kinds <= {Table, Figure, Bars, Text}
+    assert Pictures not in kinds
     listed = next(s for s in plain.sections if s.title.startswith("Hardest")).parts[0]
     assert isinstance(listed, Table)
     assert len(listed.rows) == 30

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from visavis.errors import EngineError, InputError, StorageError
+from visavis.evaluation.intervals import Estimate
 from visavis.reporting import page
 from visavis.reporting.document import (
     Bars,
@@ -255,6 +256,35 @@ def test_a_missing_package(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(EngineError, match=r"pip install 'visavis\[evaluate\]'"):
         page.require_target(tmp_path / "a.html")
+
+
+def test_what_was_there_stays_when_the_next_can_not_be_made(tmp_path: Path) -> None:
+    page.write(document(name="first"), tmp_path / "a.html")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    wrong = Figure("f", "x", "y", [Curve("c", np.ones(2), np.ones(3))])
+    with pytest.raises(InputError, match="arrays of shapes"):
+        page.write(document(wrong), tmp_path / "a.html")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_folder_where_the_results_should_lie(tmp_path: Path) -> None:
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(InputError, match=r"a\.json.* is a folder"):
+        page.require_target(tmp_path / "a.html")
+
+
+@pytest.mark.parametrize("name", ["$x^2$", "{{ 7 * 7 }}", "</style><b>", "]]>", "<!-- "])
+def test_names_mean_nothing_to_what_writes_them(name: str) -> None:
+    """Neither to the template, nor to matplotlib, whose dollar signs begin formulas."""
+    found = Page(page.render(everything(name)))
+    assert name.strip() in found.said("text")
+    assert found.said("h1") == [name.strip()]
+
+
+def test_results_are_told_by_those_who_measured(tmp_path: Path) -> None:
+    page.write(document(share=Estimate(0.5, 0.25, 0.75), text=Text("a")), tmp_path / "a.html")
+    found = json.loads((tmp_path / "a.json").read_text("utf-8"))["results"]
+    assert found == {"share": {"value": 0.5, "low": 0.25, "high": 0.75, "level": 0.95}, "text": {"text": "a"}}
 
 
 def test_a_part_of_another_kind() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -73,6 +74,8 @@ def test_the_result_is_kept_with_a_page(kept: Path, album: Path, run: Run) -> No
     assert "Cluster 1 (" in page
     assert (kept / "people.json").is_file()
     found = Album.load(kept / "clusters.npz")
+    if os.name == "posix":
+        assert (kept / "clusters.npz").stat().st_mode & 0o777 == 0o600
     assert len(found.photos) == 13
     assert found.model == "sface"
     again = run("cluster", "--from", kept)
@@ -190,6 +193,7 @@ def test_a_damaged_or_crafted_result_is_refused(kept: Path, tmp_path: Path, run:
         {**columns, "photos": np.array(["a", object()], object)},
         {name: column for name, column in columns.items() if name != "boxes"},
         {**columns, "told": np.array("[]")},
+        {**columns, "told": np.array("[" * 100_000)},
         {**columns, "writer": np.array("somebody")},
     ]
     for content in (whole[: len(whole) // 2], b"", b"nothing"):

@@ -158,6 +158,14 @@ def test_vectors_of_a_file(tmp_path: Path) -> None:
     assert against_distractors(found, eye, vectors).ranks[-1].tolist() == [2, 2, 2], "they are as alike as the own"
 
 
+@pytest.mark.parametrize("header", [b"PK\x03\x04 is no zip", b"{'descr': '<f4', 'shape': (1,", b"(" * 5000])
+def test_headers_that_are_damaged(tmp_path: Path, header: bytes) -> None:
+    start = b"" if header[:2] == b"PK" else b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+    (tmp_path / "d.npy").write_bytes(start + header)
+    with pytest.raises(InputError):
+        open_vectors(tmp_path / "d.npy")
+
+
 @pytest.mark.parametrize("kind", ["missing", "empty", "cut", "object", "npz", "flat", "whole", "folder"])
 def test_files_that_hold_no_vectors(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "d.npy"

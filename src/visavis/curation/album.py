@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from visavis.analysis.quality import FaceQuality, QualityGate, measure
 from visavis.clustering import Method, cluster
 from visavis.curation.crops import CropShape
 from visavis.curation.video_faces import worth
+from visavis.datasets.arrays import read_arrays
 from visavis.errors import InputError, StorageError, VisavisError
 from visavis.files import printable_path, reason
 from visavis.image import load_image
@@ -160,7 +160,7 @@ class Album:
             yield from zip(mine.tolist(), cut, strict=True)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as a NumPy ``.npz`` of plain arrays, whole or not at all.
+        """Write it as a NumPy ``.npz`` of plain arrays that only its owner may read, whole or not at all.
 
         Raises
         ------
@@ -177,7 +177,7 @@ class Album:
             **{name: getattr(self, name) for name in _ARRAYS},
         )
         try:
-            write_whole(Path(path), held.getvalue())
+            write_whole(Path(path), held.getvalue(), mode=0o600)  # who has it can search for these people
         except OSError as error:
             raise StorageError(f"{printable_path(path)} can't be written: {reason(error)}") from None
 
@@ -191,16 +191,16 @@ class Album:
             If it can't be read, or is something else.
         """
         try:
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                if str(arrays["writer"]) != _WRITER:
-                    raise InputError("it was written by something else")
-                told = json.loads(str(arrays["told"]))
-                columns = {name: arrays[name] for name in _ARRAYS}
-                for name in ("photo", "face", "labels"):
-                    columns[name] = columns[name].astype(np.intp)
-                photos = tuple(map(str, arrays["photos"]))
+            arrays = read_arrays(path, ("writer", "told", "photos", *_ARRAYS))
+            if str(arrays["writer"]) != _WRITER:
+                raise InputError("it was written by something else")
+            told = json.loads(str(arrays["told"]))
+            columns = {name: arrays[name] for name in _ARRAYS}
+            for name in ("photo", "face", "labels"):
+                columns[name] = columns[name].astype(np.intp)
+            photos = tuple(map(str, arrays["photos"]))
             return cls(str(told["root"]), photos, model=str(told["model"]), settings=dict(told["settings"]), **columns)
-        except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{printable_path(path)} is no result of visavis cluster --out: {reason(error)}") from None
 
 

@@ -8,22 +8,42 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from visavis.errors import StorageError
+from visavis.files import printable_path
 
-__all__ = ["locked", "work_folder", "write_whole"]
+__all__ = ["locked", "new_file", "only_writer", "work_folder", "write_whole"]
 
 _LOCK_SECONDS = 1800  # a package manager on a slow line may well take minutes; longer means that it hangs
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file of these permissions in one step: nobody ever sees half of it, even after a power cut."""
+    with new_file(path, mode) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def new_file(path: Path, mode: int = 0o644, *, text: bool = False, synced: bool = True) -> Iterator[IO[Any]]:
+    """Open a file that appears under its name, with these permissions, when the block ends without an error.
+
+    Parameters
+    ----------
+    text
+        Whether text is written, as UTF-8 with names that are no text kept as they are, and not bytes.
+    synced
+        Whether to wait until the disk has it, so that a power cut leaves the old file or the new one. Not for one of
+        thousands that are written one after the other.
+    """
+    kind: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""} if text else {}
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        with os.fdopen(handle, "w" if text else "wb", **kind) as file:
+            yield file
             file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                os.fsync(file.fileno())
         Path(temporary).chmod(mode)
         Path(temporary).replace(path)
     except BaseException:
@@ -55,6 +75,32 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def only_writer(target: Path, lock: Path) -> Iterator[None]:
+    """Hold the lock file ``lock`` while ``target`` is written, and remove it afterwards.
+
+    Raises
+    ------
+    StorageError
+        At once, if another run holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                _removed(lock)
+    except Timeout:
+        raise StorageError(f"another run is writing {printable_path(target)}; wait for it") from None
+
+
+def _removed(lock: Path) -> None:
+    with contextlib.suppress(OSError):  # Windows keeps a file that is open: filelock removes it there
+        lock.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def work_folder(root: Path) -> Iterator[Path]:
     """Give a folder below ``root``; remove it afterwards, and first what killed processes left there.
 
@@ -75,4 +121,4 @@ def work_folder(root: Path) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            lock.unlink(missing_ok=True)
+            _removed(lock)

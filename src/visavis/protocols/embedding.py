@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,12 +12,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from visavis.datasets.arrays import read_arrays
 from visavis.datasets.lfw import central
 from visavis.datasets.photos import PhotoSet
-from visavis.errors import InputError, VisavisError
+from visavis.errors import InputError, StorageError, VisavisError
 from visavis.files import printable_path, reason
 from visavis.geometry import area
 from visavis.image import load_image
+from visavis.models.durable import new_file
 from visavis.pipeline import Analyzer
 from visavis.types import Faces
 
@@ -76,15 +77,19 @@ class Embedded:
         return Embedded(tuple(names), vectors, self.found[rows] & there, self.model, self.about)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write them as a NumPy ``.npz`` of plain arrays."""
-        with Path(path).open("wb") as file:
-            np.savez(
-                file,
-                names=np.array(self.names),
-                vectors=self.vectors,
-                found=self.found,
-                model=np.array(self.model),
-            )
+        """Write them as a NumPy ``.npz`` of plain arrays that only its owner may read, whole or not at all.
+
+        Raises
+        ------
+        StorageError
+            If it can't be written; what was there stays.
+        """
+        columns: dict[str, Any] = {"names": np.array(self.names), "vectors": self.vectors, "found": self.found}
+        try:
+            with new_file(Path(path), 0o600) as file:  # who has them can search for these people
+                np.savez(file, **columns, model=np.array(self.model))
+        except OSError as error:
+            raise StorageError(f"{printable_path(path)} can't be written: {reason(error)}") from None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Embedded:
@@ -99,20 +104,22 @@ class Embedded:
         """
         path = Path(path)
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                names = [str(name) for name in arrays["names"]]
-                vectors = np.asarray(arrays["vectors"], np.float32)
-                found = np.asarray(arrays["found"], bool) if "found" in arrays else None
-                model = str(arrays["model"]) if "model" in arrays else path.stem
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+            arrays = read_arrays(path, ("names", "vectors"), ("found", "model"))
+            names = [str(name) for name in arrays["names"]]
+            vectors = np.asarray(arrays["vectors"], np.float32)
+            found = np.asarray(arrays["found"], bool) if "found" in arrays else None
+            model = str(arrays["model"]) if "model" in arrays else path.stem
+        except (TypeError, ValueError) as error:
             raise InputError(
                 f"{printable_path(path)} holds no embeddings: a .npz needs names (n,) and vectors (n, d): "
                 f"{reason(error)}"
             ) from None
+        if vectors.ndim != 2 or (found is not None and found.shape != vectors.shape[:1]):
+            raise InputError(f"{printable_path(path)} needs vectors (n, d), and found (n,), not {vectors.shape}")
         if not np.isfinite(vectors).all():
             raise InputError(f"the embeddings of {printable_path(path)} hold NaN or infinity")
         lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-        there = lengths[:, 0] > 0 if vectors.ndim == 2 else np.zeros(0, bool)
+        there = lengths[:, 0] > 0
         vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
         return cls(tuple(names), vectors, there if found is None else found & there, model)
 

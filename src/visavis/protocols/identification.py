@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from visavis.datasets.arrays import MALFORMED
 from visavis.errors import InputError
 from visavis.evaluation.identification import FPIRS, ClosedSet, OpenSet, closed_set, open_set
 from visavis.evaluation.searching import Fusion, Search, against_distractors, search
@@ -224,7 +225,7 @@ def open_vectors(path: str | os.PathLike[str]) -> npt.NDArray[np.floating[Any]]:
     path = Path(path)
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except MALFORMED as error:
         raise InputError(f"{printable_path(path)} is no .npy that can be mapped: {reason(error)}") from None
     if not isinstance(vectors, np.ndarray):  # an archive
         vectors.close()

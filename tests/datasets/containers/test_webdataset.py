@@ -302,3 +302,18 @@ def test_reading_and_writing_take_no_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert count == 1000
     assert peak < 8e6
+
+
+def test_a_sample_of_many_members_takes_no_memory(tmp_path: Path) -> None:
+    import tracemalloc
+
+    members = [("a.jpg", picture(1)), *((f"a.x{i}", bytes(2**20)) for i in range(150)), ("a.png", bytes(2**20))]
+    path = made(tmp_path / "many.tar", *members, ("a.cls", b"1"), ("a.json", b'{"age": 7}'))
+    tracemalloc.start()
+    try:
+        (sample,) = read_webdataset(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (sample.image, sample.label, sample.metadata) == (picture(1), "1", {"age": 7})
+    assert peak < 8e6

@@ -39,6 +39,7 @@ _MAX_TEXT = 2**20  # bytes of a .cls, .txt or .json
 _MAX_READ = MAX_IMAGE + 2**20  # bytes that tarfile may ask for at once
 _BUFFER = 2**20
 _END = bytes(tarfile.BLOCKSIZE)
+_MAX_MEMBERS = 100  # of a sample, whose names are kept
 _TEXTS = ("cls", "txt", "json")
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
 _KEY = "key"  # in .json: the sample's key, where a tar can't spell it
@@ -97,12 +98,28 @@ def _samples(shard: Path) -> Iterator[tuple[int, str, _Members]]:
             if not members:
                 key, start = head + slash + stem, at
             suffix = suffix.lower()
-            members[suffix] = InputError(f"has two members {suffix!r}") if suffix in members else data
+            if suffix in members:
+                members[suffix] = InputError(f"has two members {suffix!r}")
+            elif _wanted(suffix, members):
+                members[suffix] = data
+            elif len(members) < _MAX_MEMBERS:
+                members[suffix] = b""  # only its name is told, where there is no image
     except _Broken as broken:
         where = f"sample {number} of {printable_path(shard)}"
         raise InputError(f"{where} can't be read at byte {broken.at}: {broken}") from None
     if members:
         yield start, key, members
+
+
+def _wanted(suffix: str, members: _Members) -> bool:
+    """Whether a member's contents count: texts, and the first image."""
+    if suffix in _TEXTS:
+        return True
+    return _is_image(suffix) and not any(map(_is_image, members))
+
+
+def _is_image(suffix: str) -> bool:
+    return f".{suffix}" in IMAGE_SUFFIXES
 
 
 class _Broken(Exception):
@@ -168,9 +185,9 @@ def _members(shard: Path) -> Iterator[tuple[int, str, bytes | InputError]]:
 
 def _sample(key: str, members: _Members, classes: Classes) -> Sample:
     for suffix, data in members.items():
-        if isinstance(data, InputError) and (suffix in _TEXTS or f".{suffix}" in IMAGE_SUFFIXES):
+        if isinstance(data, InputError) and (suffix in _TEXTS or _is_image(suffix)):
             raise data
-    image = next((data for suffix, data in members.items() if f".{suffix}" in IMAGE_SUFFIXES), None)
+    image = next((data for suffix, data in members.items() if _is_image(suffix)), None)
     if not isinstance(image, bytes):
         raise InputError(f"{key[:200]!r}, has no image, only {', '.join(sorted(members))[:200]}")
     metadata = _json(members["json"]) if "json" in members else {}

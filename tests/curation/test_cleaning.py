@@ -247,6 +247,7 @@ def test_lists_that_can_not_be_applied(rows: list[Suspect], told: str, album: Pe
 def test_the_list_keeps_odd_names(tmp_path: Path) -> None:
     odd = [Suspect("wrong person", "move", 'a "b", c', "a/\u7167\u7247\n1.jpg", 0.25, "=SUM(A1)", "note, with comma")]
     write_suspects(tmp_path / "list.csv", odd)
+    assert ",'=SUM(A1)," in (tmp_path / "list.csv").read_text("utf-8"), "a spreadsheet would compute it"
     (back,) = read_suspects(tmp_path / "list.csv")
     assert (back.person, back.photo, back.target) == (odd[0].person, odd[0].photo, odd[0].target)
 

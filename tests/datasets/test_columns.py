@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from visavis.datasets import columns
-from visavis.datasets.columns import numbers, read_columns
+from visavis.datasets.columns import harmless, numbers, read_columns, unharmed
 from visavis.errors import InputError
 
 
@@ -87,3 +87,17 @@ def test_what_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_cells_that_are_no_number(cell: str) -> None:
     with pytest.raises(InputError, match="has the score"):
         numbers(["0.5", cell], "score", "s.csv", low=0, high=1)
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''@x"])
+def test_what_a_spreadsheet_would_compute(cell: str) -> None:
+    assert harmless(cell) == "'" + cell
+    assert unharmed("'" + cell) == cell
+
+
+@given(st.text())
+def test_every_text_comes_back(cell: str) -> None:
+    kept = harmless(cell)
+    assert isinstance(kept, str)
+    assert kept[:1] not in ("=", "+", "-", "@", "\t", "\r")
+    assert unharmed(kept) == cell

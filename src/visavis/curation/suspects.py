@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import get_args
 
 from visavis.curation.cleaning import Reason, Suggestion, Suspect
+from visavis.datasets.columns import harmless, unharmed
 from visavis.datasets.photos import PhotoSet
 from visavis.datasets.placing import Source, photo_files, place_files
 from visavis.errors import ImageError, InputError, StorageError
@@ -26,6 +27,8 @@ _SHOWN = 5  # of what is missing
 def write_suspects(path: str | os.PathLike[str], suspects: Sequence[Suspect]) -> None:
     """Write a list of suspects as CSV, a line each.
 
+    Names that a spreadsheet would compute begin with an apostrophe, which `read_suspects` takes off.
+
     Raises
     ------
     StorageError
@@ -35,7 +38,7 @@ def write_suspects(path: str | os.PathLike[str], suspects: Sequence[Suspect]) ->
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_COLUMNS)
     for suspect in suspects:
-        rows.writerow(["" if (value := getattr(suspect, name)) is None else value for name in _COLUMNS])
+        rows.writerow(["" if (value := getattr(suspect, name)) is None else harmless(value) for name in _COLUMNS])
     try:
         write_whole(Path(path), text.getvalue().encode("utf-8", "surrogateescape"))
     except OSError as error:
@@ -62,7 +65,7 @@ def read_suspects(path: str | os.PathLike[str]) -> list[Suspect]:
             raise InputError(f"{name} is no list of suspects: its first line names {', '.join(_COLUMNS)}")
         for row in rows:
             suggestion, why = row["suggestion"].strip(), row.get("reason") or "wrong person"
-            target = row["target"] or ""
+            person, photo, target = (unharmed(row[name] or "") for name in ("person", "photo", "target"))
             if suggestion not in get_args(Suggestion) or why not in get_args(Reason):
                 raise InputError(
                     f"line {rows.line_num} of {name}: a suggestion is {', '.join(get_args(Suggestion))}, "
@@ -70,7 +73,7 @@ def read_suspects(path: str | os.PathLike[str]) -> list[Suspect]:
                 )
             if suggestion in ("move", "merge") and not target:
                 raise InputError(f"line {rows.line_num} of {name}: {suggestion} needs a target")
-            found.append(Suspect(why, suggestion, row["person"] or "", row["photo"] or "", None, target))  # type: ignore[arg-type]
+            found.append(Suspect(why, suggestion, person, photo, None, target))  # type: ignore[arg-type]
     except (csv.Error, AttributeError, TypeError) as error:
         raise InputError(f"{name} can't be read as CSV: {error}") from None
     return found

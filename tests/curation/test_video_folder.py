@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from curation.films import film, moving
 from visavis.curation.frames import turned
 from visavis.curation.video_folder import COLUMNS, Recipe, VideoResult, folder_name, videos_to_folder
+from visavis.errors import StorageError
 from visavis.gallery import open_gallery
 from visavis.image import load_image
 from visavis.pipeline import Analyzer
@@ -196,7 +197,44 @@ def test_folder_names_stay_inside_and_apart(a: str, b: str) -> None:
         assert first != second
 
 
-@pytest.mark.parametrize("name", ["unknown", "Unknown", "con", "NUL.txt", "..", ".hidden", "a ", "a/b"])
+@pytest.mark.parametrize("name", ["unknown", "Unknown", "con", "NUL.txt", "con.txt", "..", ".hidden", "a ", "a/b"])
 def test_names_that_mean_something_else_are_changed(name: str) -> None:
     assert folder_name(name, ("unknown",)) != name
     assert not folder_name(name, ("unknown",)).startswith(".")
+    assert folder_name(name).partition(".")[0].lower() not in ("con", "nul")
+
+
+@pytest.mark.parametrize("name", ["王" * 80, "😀" * 60, "\udcff" * 240, "a" * 80])
+def test_names_of_any_script_leave_room_for_a_frame(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{folder_name(name)}-123456_t003_f000120.jpg").write_bytes(b"")
+    assert folder_name(name) == name or folder_name(name) != folder_name(name + "b")
+
+
+def test_two_runs_never_write_one_folder(films: dict[str, Path], tmp_path: Path, analyzer: Analyzer) -> None:
+    first = videos_to_folder([films["gray"], films["pacheco"]], tmp_path, analyzer, RECIPE)
+    next(first)
+    with pytest.raises(StorageError, match="another run is writing"):
+        list(videos_to_folder([films["gray"]], tmp_path, analyzer, RECIPE))
+    list(first)
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+    assert len(list(videos_to_folder([films["gray"]], tmp_path, analyzer, RECIPE))) == 1
+
+
+def test_names_that_a_spreadsheet_would_compute(films: dict[str, Path], tmp_path: Path, analyzer: Analyzer) -> None:
+    formula = tmp_path / "=1+1.mp4"
+    formula.write_bytes(films["pacheco"].read_bytes())
+    out = tmp_path / "out"
+    run({"formula": formula}, out, analyzer)
+    with (out / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    listed = [json.loads(line) for line in (out / "manifest.jsonl").read_text("utf-8").splitlines()]
+    assert rows
+    assert [row["file"] for row in rows] == ["'" + row["file"] for row in listed]
+    assert [float(row["yaw_deg"]) for row in rows] == [row["yaw_deg"] for row in listed]
+
+
+def test_a_record_that_nests_too_deep_is_none(films: dict[str, Path], tmp_path: Path, analyzer: Analyzer) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "gray.json").write_text("[" * 200_000)
+    (done,) = run({"gray": films["gray"]}, tmp_path, analyzer)
+    assert not done.done_before

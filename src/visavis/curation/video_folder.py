@@ -30,23 +30,26 @@ from visavis.clustering import cluster
 from visavis.curation.frames import video
 from visavis.curation.orientation import Orientation, orientation
 from visavis.curation.video_faces import Rotate, VideoFace, faces_of_video
+from visavis.datasets.columns import harmless
 from visavis.errors import InputError, StorageError
 from visavis.files import reason
 from visavis.gallery.gallery import Gallery
 from visavis.image import save_image
-from visavis.models.durable import write_whole
+from visavis.models.durable import new_file, only_writer, write_whole
 from visavis.pipeline import Analyzer
 from visavis.types import Embeddings
 
 __all__ = ["COLUMNS", "Recipe", "VideoResult", "folder_name", "name_videos", "videos_to_folder"]
 
 FORMAT = 1
+_LONGEST = 200  # bytes of a name
 _RESERVED = ("unknown", "frames", "videos", "manifest.csv", "manifest.jsonl")
 COLUMNS = (
     *("file", "person", "similarity", "video", "time", "frame", "track", "seen", "x1", "y1", "x2", "y2", "score"),
     *("turned", "worth", "eye_distance_px", "sharpness", "yaw_deg", "pitch_deg", "picture"),
 )
-"""Columns of ``manifest.csv``, and names in ``manifest.jsonl``, which has ``landmarks`` besides."""
+"""Columns of ``manifest.csv``, and names in ``manifest.jsonl``, which has ``landmarks`` besides. In the CSV, names that
+a spreadsheet would compute begin with an apostrophe."""
 
 
 @dataclass(frozen=True)
@@ -126,27 +129,28 @@ def videos_to_folder(
     Raises
     ------
     StorageError
-        If the folder can't be written.
+        If the folder can't be written, or another run is writing into it.
     """
     settings = {**asdict(recipe), **(made_with or {}), "format": FORMAT}
     try:
-        for path, name in name_videos(paths, out):
-            record = out / "videos" / f"{name}.json"
-            stamp = _stamp(path)
-            before = _read(record)
-            if before is not None and before["stamp"] == stamp and before["settings"] == settings:
-                yield VideoResult(**before["result"], done_before=True)
-                continue
-            result = _one(path, name, out, analyzer, recipe, gallery, fpir, before, say)
-            if stamp is not None and (result.problem is None or result.faces):
-                record.parent.mkdir(exist_ok=True)
-                plain = {key: value for key, value in asdict(result).items() if key != "done_before"}
-                kept = {"stamp": stamp, "settings": settings, "result": plain}
-                write_whole(record, json.dumps(kept).encode())
-            else:
-                record.unlink(missing_ok=True)  # its files are gone
-            yield result
-        _write_manifest(out)
+        with only_writer(out, out / ".visavis-lock"):
+            for path, name in name_videos(paths, out):
+                record = out / "videos" / f"{name}.json"
+                stamp = _stamp(path)
+                before = _read(record)
+                if before is not None and before["stamp"] == stamp and before["settings"] == settings:
+                    yield VideoResult(**before["result"], done_before=True)
+                    continue
+                result = _one(path, name, out, analyzer, recipe, gallery, fpir, before, say)
+                if stamp is not None and (result.problem is None or result.faces):
+                    record.parent.mkdir(exist_ok=True)
+                    plain = {key: value for key, value in asdict(result).items() if key != "done_before"}
+                    kept = {"stamp": stamp, "settings": settings, "result": plain}
+                    write_whole(record, json.dumps(kept).encode())
+                else:
+                    record.unlink(missing_ok=True)  # its files are gone
+                yield result
+            _write_manifest(out)
     except OSError as error:
         raise StorageError(f"{out} can't be written: {reason(error)}; check the folder and the disk") from None
 
@@ -171,12 +175,19 @@ def folder_name(name: str, reserved: Sequence[str] = ()) -> str:
     >>> folder_name("王芳"), folder_name("../a:b")
     ('王芳', '_.._a_b-7b2665')
     """
-    safe = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name)[:80].rstrip(". ")
+    safe = _shortened(re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name)[:80]).rstrip(". ")
     plain = safe == name and not safe.startswith(".") and safe.lower() not in reserved
     devices = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
-    if plain and safe and safe.split(".")[0].lower() not in devices:
+    device = safe.split(".")[0].rstrip().lower() in devices  # with a suffix too
+    if plain and safe and not device:
         return safe
-    return f"{'_' if safe.startswith('.') else ''}{safe}-{_short(name)}"
+    return f"{'_' if device or safe.startswith('.') else ''}{safe}-{_short(name)}"
+
+
+def _shortened(name: str) -> str:
+    """Return the beginning that leaves room, in a name of 255 bytes, for a track, a frame and a hash."""
+    encoded = name.encode("utf-8", "surrogateescape")
+    return name if len(encoded) <= _LONGEST else encoded[:_LONGEST].decode("utf-8", "ignore")
 
 
 def _short(text: str) -> str:
@@ -197,7 +208,7 @@ def _read(record: Path) -> dict[str, Any] | None:
         found = json.loads(record.read_bytes())
         VideoResult(**found["result"])
         return {"stamp": found["stamp"], "settings": found["settings"], "result": found["result"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -340,17 +351,11 @@ def _remove(out: Path, name: str | None) -> None:
 
 def _write_manifest(out: Path) -> None:
     """Write what all videos gave as one CSV and one JSONL, a video at a time."""
-    parts = {suffix: out / f".manifest.{suffix}" for suffix in ("csv", "jsonl")}
-    with (
-        parts["csv"].open("w", encoding="utf-8", errors="surrogateescape", newline="") as table,
-        parts["jsonl"].open("wb") as lines,
-    ):
+    with new_file(out / "manifest.csv", text=True) as table, new_file(out / "manifest.jsonl") as lines:
         writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for record in sorted((out / "videos").glob("*.json")):
             found = _read(record)
             for row in [] if found is None else found["result"]["faces"]:
-                writer.writerow(row)
+                writer.writerow({column: harmless(value) for column, value in row.items()})
                 lines.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n")
-    for suffix, part in parts.items():
-        part.replace(out / f"manifest.{suffix}")

@@ -216,7 +216,7 @@ pack(slowly(), sys.argv[1])
         assert time.monotonic() < until
         time.sleep(0.01)
     # While it is written, nobody else writes it.
-    with pytest.raises(StorageError, match="another process is writing"):
+    with pytest.raises(StorageError, match="another run is writing"):
         pack(photos, target)
     child.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     child.wait()

@@ -29,6 +29,7 @@ from visavis.errors import InputError, StorageError, VisavisError
 from visavis.files import find_images, printable_path, reason
 from visavis.geometry import area
 from visavis.image import encode_image, load_image
+from visavis.models.durable import only_writer
 from visavis.models.session import EngineOptions
 from visavis.models.store import Store
 from visavis.pipeline import FILLER, Analyzer
@@ -199,21 +200,17 @@ def _require_apart(root: Path, target: Path) -> None:
 @contextlib.contextmanager
 def _work(target: Path) -> Iterator[Path]:
     """Hold the folder of crops against other runs, and give a folder for files that are not yet whole."""
-    from filelock import FileLock, Timeout
-
     work = target / _WORK
     partial = work / "partial"
     try:
         work.mkdir(parents=True, exist_ok=True)
-        with FileLock(work / "lock", timeout=0):
+        with only_writer(target, work / "lock"):
             try:
                 shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
                 partial.mkdir()
                 yield partial
             finally:
                 shutil.rmtree(work, ignore_errors=True)
-    except Timeout:
-        raise StorageError(f"another run is writing into {printable_path(target)}; wait for it") from None
     except OSError as error:
         raise _unwritable(target, error) from None
 
@@ -230,6 +227,7 @@ def _is_done(root: Path, target: Path, row: dict[str, Any]) -> bool:
         crops = [(face["crop"], face["crop_bytes"]) for face in row["faces"] if face.get("crop")]
         return (
             row["error"] is None
+            and isinstance(row["name"], str)
             and (root / row["source"]).stat().st_size == row["bytes"]
             and all((target / crop).stat().st_size == size for crop, size in crops)
         )

@@ -20,6 +20,7 @@ from visavis.datasets.photos import PhotoSet
 from visavis.errors import ImageError, InputError, StorageError, VisavisError
 from visavis.files import printable_path, reason
 from visavis.image import load_image, resize
+from visavis.models.durable import only_writer
 from visavis.types import Image
 
 __all__ = ["Packable", "Photo", "Summary", "pack", "samples_of"]
@@ -104,17 +105,14 @@ def pack(
     StorageError
         If the file can't be written, or another process is writing it.
     """
-    from filelock import FileLock, Timeout
-
     target = Path(path).expanduser()
     part = target.with_name(f".{target.name}.part")
     if size is not None and (encoded or min(size) < 1):
         raise InputError(f"pixels are resized to at least 1x1, encoded photos are not resized: {size}")
     if target.is_dir():
         raise InputError(f"{printable_path(target)} is a folder; give the name of a file")
-    lock = FileLock(part.with_suffix(".lock"), timeout=0)
     try:
-        with lock:
+        with only_writer(target, part.with_suffix(".lock")):
             try:
                 with part.open("wb") as file:
                     summary = _Writer(file, encoded, size).write(_ready(samples, encoded, size, threads, bad))
@@ -123,9 +121,6 @@ def pack(
                 part.replace(target)
             finally:
                 part.unlink(missing_ok=True)
-                Path(lock.lock_file).unlink(missing_ok=True)
-    except Timeout:
-        raise StorageError(f"another process is writing {printable_path(target)}; wait for it") from None
     except OSError as error:
         raise StorageError(f"{printable_path(target)} can't be written: {reason(error)}; nothing was kept") from None
     return summary

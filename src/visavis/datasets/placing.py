@@ -73,7 +73,8 @@ def _size(source: Source) -> int:
 
 def _inside(where: str) -> PurePosixPath:
     path = PurePosixPath(where)
-    if path.is_absolute() or ".." in path.parts or "\\" in where or "\0" in where or not path.parts:
+    outside = path.is_absolute() or Path(where).anchor or ".." in path.parts  # the anchor: C: on Windows
+    if outside or "\\" in where or "\0" in where or not path.parts:
         raise InputError(f"{printable_path(where)} is no path inside a folder")
     return path
 

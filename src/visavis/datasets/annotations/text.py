@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TextIO
+from typing import IO, TextIO
 
 from visavis.datasets.annotations.annotation import Annotation
 from visavis.errors import InputError, StorageError, VisavisError
 from visavis.files import find_images, printable_path, reason
+from visavis.models import durable
 
 __all__ = [
     "MAX_BOXES",
@@ -155,21 +154,14 @@ def pictures_below(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def new_file(path: Path) -> Iterator[TextIO]:
+def new_file(path: Path, *, synced: bool = True) -> Iterator[IO[str]]:
     """Open a text file that appears under its name only when it is complete, and make the folders above it."""
-    temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+        with durable.new_file(path, text=True, synced=synced) as file:
             yield file
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
     except OSError as error:
         raise StorageError(f"{printable_path(path)} can't be written: {reason(error)}") from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 class Folder:
@@ -180,11 +172,11 @@ class Folder:
         self._written: set[str] = set()
 
     @contextlib.contextmanager
-    def file(self, name: str, image: str) -> Iterator[TextIO]:
+    def file(self, name: str, image: str) -> Iterator[IO[str]]:
         """Open the new file of a picture."""
         key = name.lower()  # some file systems see no difference
         if key in self._written:
             raise InputError(f"the file {name} of {image} would replace that of another picture; rename one")
         self._written.add(key)
-        with new_file(self.path / name) as file:
+        with new_file(self.path / name, synced=False) as file:
             yield file

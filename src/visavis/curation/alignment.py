@@ -22,6 +22,7 @@ import numpy.typing as npt
 from visavis.analysis.quality import FaceQuality, QualityGate, measure
 from visavis.curation.crops import CropShape
 from visavis.curation.manifest import Manifest
+from visavis.curation.naming import free_names
 from visavis.curation.workers import WorkerDied, run_units
 from visavis.datasets.lfw import central
 from visavis.detection import detector_card
@@ -153,7 +154,7 @@ def align_folder(
         for source in sources:
             if source in kept:
                 yield manifest.rows[source], False
-        names = _names(sources, {source: manifest.rows[source] for source in kept})
+        names = free_names(sources, {source: manifest.rows[source]["name"] for source in kept})
         todo = [[source, names[source]] for source in sources if source not in kept]
         job = {"root": str(root), "out": str(target), "partial": str(partial), "recipe": recipe.to_dict()}
         job["engine"] = {**asdict(options), "threads": 1}
@@ -233,25 +234,6 @@ def _is_done(root: Path, target: Path, row: dict[str, Any]) -> bool:
         )
     except (OSError, KeyError, TypeError, ValueError):
         return False
-
-
-def _names(sources: Sequence[str], rows: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Return the path of each photo's crop without suffix: that of the photo, unless two would get the same one."""
-    taken = {str(folder).casefold() for source in sources for folder in PurePosixPath(source).parents}
-    names = {source: row["name"] for source, row in rows.items()}
-    taken |= {name.casefold() for name in names.values()}
-    for source in sources:
-        if source in names:
-            continue
-        path = PurePosixPath(source)
-        plain, number = str(path.with_suffix("")), 1
-        name = plain
-        while name.casefold() in taken or f"{name}.jpg".casefold() in taken or f"{name}.png".casefold() in taken:
-            number += 1
-            name = f"{plain}~{number}"
-        taken.add(name.casefold())
-        names[source] = name
-    return names
 
 
 def _units(todo: list[list[str]], face: FaceChoice) -> Iterator[list[list[str]]]:

@@ -13,18 +13,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from visavis.curation.naming import free_names
 from visavis.curation.workers import WorkerDied, run_units
 from visavis.datasets.mesh import KINDS, Kind, apply, random_mesh, seed_of
 from visavis.errors import InputError, StorageError, VisavisError
 from visavis.files import find_images, printable_path, reason
 from visavis.image import load_image, resize, save_image
+from visavis.models.durable import new_file, only_writer
 from visavis.models.session import usable_cores
 from visavis.types import Image
 
@@ -71,7 +72,7 @@ def mesh_folder(
     InputError
         At once, if there is no photo, or a folder lies in the other.
     StorageError
-        If ``out`` can't be written.
+        If ``out`` can't be written, or another run is writing into it.
     """
     root, target = Path(photos).expanduser(), Path(out).expanduser()
     if per_image < 1:
@@ -92,13 +93,12 @@ def _written(
     root: Path, target: Path, sources: list[str], how: dict[str, Any], workers: int | None
 ) -> Iterator[dict[str, Any]]:
     settings = {"root": str(root), "out": str(target), **how}
-    units = ([i, source, name] for i, (source, name) in enumerate(zip(sources, _names(sources), strict=True)))
+    units = ([i, source, name] for i, (source, name) in enumerate(free_names(sources).items()))
     workers = min(workers or usable_cores(), len(sources))
-    partial = target / ".manifest.jsonl"
     shown: list[dict[str, Any]] = []
     try:
         target.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as lines:
+        with only_writer(target, target / ".visavis-lock"), new_file(target / "manifest.jsonl") as lines:
             done = run_units(f"{__name__}:pair_maker", settings, units, workers=workers)
             for row in _in_order(done):
                 for pair in row["pairs"]:
@@ -106,7 +106,6 @@ def _written(
                 if row["pairs"] and len(shown) < _PREVIEW_ROWS:
                     shown.append(row)
                 yield row
-        partial.replace(target / "manifest.jsonl")
         if shown:
             save_image(target / "preview.png", _preview(target, shown))
     except OSError as error:
@@ -145,13 +144,6 @@ def _save(path: Path, image: Image) -> None:
     except OSError as error:
         raise StorageError(f"{printable_path(path.parent)} can't be made: {reason(error)}") from None
     save_image(path, image)
-
-
-def _names(sources: Sequence[str]) -> list[str]:
-    """Return each photo's name without suffix; with it where two photos would share one."""
-    stems = [str(PurePosixPath(source).with_suffix("")) for source in sources]
-    often = Counter(stem.lower() for stem in stems)
-    return [stem if often[stem.lower()] == 1 else source for stem, source in zip(stems, sources, strict=True)]
 
 
 def _in_order(done: Iterator[tuple[Any, Any]]) -> Iterator[dict[str, Any]]:

@@ -224,12 +224,13 @@ def open_vectors(path: str | os.PathLike[str]) -> npt.NDArray[np.floating[Any]]:
     """
     path = Path(path)
     try:
-        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+        with path.open("rb") as file:
+            packed = file.read(4) == b"PK\3\4"
+        if packed:
+            raise InputError("it is a .npz; vectors are given as a .npy, which can be read in parts")
+        vectors = np.lib.format.open_memmap(path, mode="r")
     except MALFORMED as error:
         raise InputError(f"{printable_path(path)} is no .npy that can be mapped: {reason(error)}") from None
-    if not isinstance(vectors, np.ndarray):  # an archive
-        vectors.close()
-        raise InputError(f"{printable_path(path)} is a .npz; vectors are given as a .npy, which can be read in parts")
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or 0 in vectors.shape:
         raise InputError(f"{printable_path(path)} holds {vectors.dtype} {vectors.shape}, not numbers of shape (n, d)")
     return vectors

@@ -7,7 +7,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from visavis.datasets.containers.samples import MAX_IMAGE, Bad, Sample, image_suffix, put_each, without_suffix
+from visavis.datasets.containers.samples import (
+    MAX_IMAGE,
+    Bad,
+    Sample,
+    image_suffix,
+    put_each,
+    read_each,
+    without_suffix,
+)
 from visavis.datasets.containers.staging import staged
 from visavis.datasets.lfw import Lfw
 from visavis.errors import InputError
@@ -54,16 +62,12 @@ def read_flat(path: str | os.PathLike[str], *, bad: Bad | None = None) -> Iterat
 def _read(path: Path, bad: Bad | None, label: Callable[[str], str | None]) -> Iterator[Sample]:
     if not path.is_dir():
         raise InputError(f"{printable_path(path)} is no folder")
-    for file in find_images([path]):
-        try:
-            key = without_suffix(file.relative_to(path).as_posix())
-            sample = Sample(key, read_file(file, MAX_IMAGE), label(key))
-        except InputError as error:
-            if bad is None:
-                raise
-            bad(error)
-            continue
-        yield sample
+
+    def sample(file: Path) -> Sample:
+        key = without_suffix(file.relative_to(path).as_posix())
+        return Sample(key, read_file(file, MAX_IMAGE), label(key))
+
+    yield from read_each(find_images([path]), sample, bad)
 
 
 def class_folders(path: str | os.PathLike[str]) -> list[str]:
@@ -74,15 +78,11 @@ def class_folders(path: str | os.PathLike[str]) -> list[str]:
 def read_lfw(path: str | os.PathLike[str], *, bad: Bad | None = None) -> Iterator[Sample]:
     """Yield the photos of LFW's layout, in a zip or folder, sorted; keys are ``NAME/NAME_0001``. See `Lfw`."""
     lfw = Lfw.open(path)
-    for i, (photo, person) in enumerate(zip(lfw.photos, lfw.people, strict=True)):
-        try:
-            sample = Sample(f"{person}/{photo}", lfw.read(i), person)
-        except InputError as error:
-            if bad is None:
-                raise
-            bad(error)
-            continue
-        yield sample
+
+    def sample(i: int) -> Sample:
+        return Sample(f"{lfw.people[i]}/{lfw.photos[i]}", lfw.read(i), lfw.people[i])
+
+    yield from read_each(range(len(lfw.photos)), sample, bad)
 
 
 def lfw_pairs(path: str | os.PathLike[str]) -> Iterator[Sample]:

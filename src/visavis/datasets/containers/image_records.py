@@ -25,6 +25,7 @@ from visavis.datasets.containers.samples import (
     image_suffix,
     labels_path,
     put_each,
+    read_each,
     usable_key,
 )
 from visavis.datasets.containers.staging import staged
@@ -53,21 +54,20 @@ def read_rec(path: str | os.PathLike[str], *, bad: Bad | None = None) -> Iterato
     path = Path(path)
     classes = Classes.load(find_labels(path))
     listed = _Listing(path.with_suffix(".lst"))
-    for number, (start, payload) in enumerate(numbered_records(path)):
+
+    def sample(item: tuple[int, tuple[int, bytes]]) -> Sample | None:
+        number, (start, payload) = item
         try:
             record = Record.unpack(payload)
             if record.ranges:
-                continue
+                return None
             if not record.image:
                 raise InputError("holds no image")
-            sample = _sample(record, listed.key(record.id, number), classes)
+            return _sample(record, listed.key(record.id, number), classes)
         except InputError as error:
-            wrong = wrong_record(path, number, start, error)
-            if bad is None:
-                raise wrong from None
-            bad(wrong)
-            continue
-        yield sample
+            raise wrong_record(path, number, start, error) from None
+
+    yield from read_each(enumerate(numbered_records(path)), sample, bad)
 
 
 def _sample(record: Record, key: str, classes: Classes) -> Sample:

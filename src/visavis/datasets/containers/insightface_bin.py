@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visavis.datasets.containers.restricted_pickle import Array, Span, read_pickle
-from visavis.datasets.containers.samples import Bad, Sample
+from visavis.datasets.containers.samples import Bad, Sample, read_each
 from visavis.datasets.containers.staging import staged
 from visavis.datasets.lfw import Pairs
 from visavis.errors import InputError
@@ -242,15 +242,7 @@ def read_samples(path: str | os.PathLike[str], *, bad: Bad | None = None) -> Ite
         Called for each photo that can't be read, instead of raising.
     """
     pairs = read_bin(path)
-    for i, key in enumerate(pairs.photos):
-        try:
-            sample = Sample(key, pairs.read(i))
-        except InputError as error:
-            if bad is None:
-                raise
-            bad(error)
-            continue
-        yield sample
+    yield from read_each(range(len(pairs.photos)), lambda i: Sample(pairs.photos[i], pairs.read(i)), bad)
 
 
 def write_samples(

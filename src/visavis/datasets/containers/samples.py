@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from visavis.errors import InputError
 from visavis.files import IMAGE_SUFFIXES, printable_path, read_file
@@ -24,12 +24,15 @@ __all__ = [
     "is_line",
     "labels_path",
     "put_each",
+    "read_each",
     "usable_key",
     "without_suffix",
 ]
 
 MAX_IMAGE = 64 * 2**20
 """Bytes an encoded image in a container may have."""
+
+T = TypeVar("T")
 
 LABELS = ".labels.txt"
 """What the name of a file with the names of classes ends with."""
@@ -260,6 +263,20 @@ def _unsharded(name: str) -> str:
     for match in reversed(list(_SHARD.finditer(name))):
         return (name[: match.start()] + name[match.end() :]).lstrip(".")
     return name
+
+
+def read_each(items: Iterable[T], read: Callable[[T], Sample | None], bad: Bad | None) -> Iterator[Sample]:
+    """Yield what is read of items, without None; ``bad`` is told of those that can't be read, instead of raising."""
+    for item in items:
+        try:
+            sample = read(item)
+        except InputError as error:
+            if bad is None:
+                raise
+            bad(error)
+            continue
+        if sample is not None:
+            yield sample
 
 
 def put_each(samples: Iterable[Sample], put: Callable[[Sample], None], bad: Bad | None) -> None:

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +27,7 @@ from visavis.datasets.containers.samples import (
     image_suffix,
     labels_path,
     put_each,
+    read_each,
     usable_key,
 )
 from visavis.datasets.containers.shards import Shards, find_shards
@@ -222,21 +223,20 @@ def read_tfrecord(
     """
     path, keys = Path(path), keys or Keys()
     classes = Classes.load(find_labels(path))
-    total = 0
-    for shard in find_shards(path):
-        for number, (start, payload) in enumerate(_framed(shard)):
-            total += 1
-            try:
-                if isinstance(payload, InputError):
-                    raise payload
-                sample = _sample(decode_example(payload), keys, classes, total - 1)
-            except InputError as error:
-                wrong = _wrong(shard, number, start, error)
-                if bad is None:
-                    raise wrong from None
-                bad(wrong)
-                continue
-            yield sample
+    total = count()
+
+    def sample(item: tuple[Path, int, int, bytes | InputError]) -> Sample:
+        shard, number, start, payload = item
+        row = next(total)
+        try:
+            if isinstance(payload, InputError):
+                raise payload
+            return _sample(decode_example(payload), keys, classes, row)
+        except InputError as error:
+            raise _wrong(shard, number, start, error) from None
+
+    records = ((shard, i, *found) for shard in find_shards(path) for i, found in enumerate(_framed(shard)))
+    yield from read_each(records, sample, bad)
 
 
 def _sample(features: dict[str, Value], keys: Keys, classes: Classes, number: int) -> Sample:

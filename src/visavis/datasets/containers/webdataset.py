@@ -27,6 +27,7 @@ from visavis.datasets.containers.samples import (
     is_line,
     labels_path,
     put_each,
+    read_each,
 )
 from visavis.datasets.containers.shards import Shards, find_shards
 from visavis.datasets.containers.staging import staged
@@ -65,17 +66,16 @@ def read_webdataset(path: str | os.PathLike[str], *, bad: Bad | None = None) -> 
     """
     path = Path(path)
     classes = Classes.load(find_labels(path))
-    for shard in find_shards(path):
-        for number, (start, key, members) in enumerate(_samples(shard)):
-            try:
-                sample = _sample(key, members, classes)
-            except InputError as error:
-                wrong = InputError(f"sample {number} of {printable_path(shard)}, at byte {start}, {error}")
-                if bad is None:
-                    raise wrong from None
-                bad(wrong)
-                continue
-            yield sample
+
+    def sample(item: tuple[Path, int, int, str, _Members]) -> Sample:
+        shard, number, start, key, members = item
+        try:
+            return _sample(key, members, classes)
+        except InputError as error:
+            raise InputError(f"sample {number} of {printable_path(shard)}, at byte {start}, {error}") from None
+
+    groups = ((shard, i, *found) for shard in find_shards(path) for i, found in enumerate(_samples(shard)))
+    yield from read_each(groups, sample, bad)
 
 
 _Members = dict[str, "bytes | InputError"]

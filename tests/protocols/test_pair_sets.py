@@ -94,6 +94,18 @@ def test_a_plain_list(folder: Path, tmp_path: Path, separator: str, mark: str) -
     assert found.files == (listing,)
 
 
+def test_a_plain_list_of_paths(folder: Path, tmp_path: Path) -> None:
+    listing = tmp_path / "list.txt"
+    lines = [f"{a[:-5]}/{a}.jpg {b[:-5]}/{b}.jpg {int(mated)} {fold}\n" for a, b, mated, fold in EXPECTED]
+    listing.write_text("".join(lines))
+    found = open_pair_set(folder, listing)
+    assert (named(found), found.choose) == (EXPECTED, "central")
+    listing.write_text("".join(lines) + "Nobody/Nobody_0001.jpg Ali_Naimi/Ali_Naimi_0001.jpg 0\n")
+    with pytest.raises(InputError, match=r"1 photo that is not in .*: Nobody/Nobody_0001.jpg; "):
+        open_pair_set(folder, listing)
+    assert open_pair_set(folder, listing, skip_missing=True).missing == ("Nobody/Nobody_0001.jpg",)
+
+
 def test_a_folder_without_order(folder: Path, tmp_path: Path) -> None:
     """Photos anywhere are named by their paths, also where some of them happen to be named as LFW's."""
     (folder / "loose one.jpg").write_bytes((folder / "Ali_Naimi" / "Ali_Naimi_0001.jpg").read_bytes())
@@ -147,7 +159,7 @@ def test_a_bin_as_insightface_writes_it(tmp_path: Path, lfw_photo: Callable[[str
         ("Abel_Pacheco_0001 Abel_Pacheco_0002 yes\n", "line 1 of the list is no pair"),
         ("3 1\nAbel_Pacheco 1 2\n", "announces 3 folds"),
         ("1\nAbel_Pacheco 1 2\nAbel_Pacheco one two\n", "line 3"),
-        ("../../secret.jpg Abel_Pacheco_0002 1\n", "secret.jpg', photos are named as 'Abel_Pacheco_0001'"),
+        ("../../secret.jpg Abel_Pacheco_0002 1\n", "secret.jpg', photos are named as 'Abel_Pacheco/Abel"),
     ],
 )
 def test_lists_that_are_none(folder: Path, tmp_path: Path, text: str, said: str) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -40,6 +41,14 @@ def test_similarity_is_the_cosine() -> None:
 def test_similarity_never_leaves_its_range() -> None:
     e = Embeddings.normalized(np.full((1, 511), 0.1), "m")
     assert -1 <= float(similarity(e, e)[0, 0]) <= 1
+
+
+def test_a_rate_that_was_not_measured_tells_the_way_back() -> None:
+    with pytest.raises(CalibrationError, match=r"was not measured for 'sface': .* or give a threshold$"):
+        threshold_at(SFACE, 1e-12)
+    own = replace(SFACE, model="sface+flip", data="door", measured="2026-11-22 06:10 UTC")
+    with pytest.raises(CalibrationError, match=r"door covers .*: visavis calibrate --remove sface$"):
+        threshold_at(own, 1e-12)
 
 
 def test_models_and_variants_do_not_mix() -> None:

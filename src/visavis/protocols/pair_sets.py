@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +72,8 @@ def open_pair_set(
         A zip or folder in LFW's layout (or its name in ``VISAVIS_DATA``), any folder of photos with a ``listing``, or
         a ``.bin`` of InsightFace, whose photos are aligned crops.
     listing
-        Pairs in LFW's format, or a line each: two photos, 1 or 0, and perhaps a fold. Without it LFW's own.
+        Pairs in LFW's format, or a line each: two photos, 1 or 0, and perhaps a fold. Without it LFW's own. Photos in
+        LFW's layout may be listed by name (``Ada_Lovelace_0001``) or by path (``Ada_Lovelace/Ada_Lovelace_0001.jpg``).
     skip_missing
         Leave out pairs that name photos that are not there.
     choose
@@ -104,9 +105,12 @@ def open_pair_set(
         numbers = len(first) <= 2 and all(word.isdecimal() for word in first)
         photos = Lfw.open(path) if numbers else _photos(path)
         try:
-            pairs = (parse_pairs if numbers else parse_list)(text, photos.photos, missing)
+            names = photos.photos
+            if not numbers and isinstance(photos, Lfw) and any("/" in word for word in first):
+                names = ["/".join(PurePosixPath(member).parts[-2:]) for member in photos.members]  # listed as paths
+            pairs = (parse_pairs if numbers else parse_list)(text, names, missing)
         except InputError as error:
-            unlike = f"; it names {missing[0]!r}, photos are named as {photos.photos[0]!r}" if missing else ""
+            unlike = f"; it names {missing[0]!r}, photos are named as {names[0]!r}" if missing else ""
             raise InputError(f"{printable_path(listing)}: {error}{unlike}") from None
     absent = tuple(dict.fromkeys(missing))
     if absent and not skip_missing:

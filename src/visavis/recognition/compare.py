@@ -101,9 +101,11 @@ def threshold_at(calibration: Calibration, fmr: float) -> float:
         raise InputError(f"fmr must lie between 0 and 1, not {fmr}")
     strictest, loosest = float(calibration.fmr[-1]), float(calibration.fmr[0])
     if not strictest * (1 - 1e-9) <= fmr <= loosest * (1 + 1e-9):
+        own = f", or drop your own measurement: visavis calibrate --remove {calibration.model.partition('+')[0]}"
         raise CalibrationError(
             f"FMR {fmr:.3g} was not measured for {calibration.model!r}: {calibration.data} covers "
             f"{strictest:.3g} to {loosest:.3g}; ask within that range or give a threshold"
+            f"{own if calibration.measured else ''}"
         )
     return float(np.interp(-math.log(fmr), -np.log(calibration.fmr), calibration.similarities))
 

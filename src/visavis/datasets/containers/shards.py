@@ -110,7 +110,9 @@ class Shards:
             raise InputError(f"a shard must have at least 1 sample, not {size}")
         pattern = _PERCENT.search(path.name)
         if size is None and pattern:
-            raise InputError(f"{printable_path(path)} is a pattern of shards: say how many samples each gets")
+            raise InputError(
+                f"{printable_path(path)} is a pattern of shards: say how many samples each gets (--shard-size)"
+            )
         self._size = size
         self._width = int(pattern[1] or 1) if pattern else 5 if counted else 6
         self._counted = counted and not pattern

@@ -154,6 +154,10 @@ def test_embeddings_of_other_photos(run: Run, small: Path, tmp_path: Path) -> No
     assert f"its names are as 'x/{names[0]}', where '{names[0]}' is needed" in result.err
     np.savez(file, names=np.array(names), vectors=np.full((10, 3), np.nan))
     assert "NaN" in run(*COMMAND, small, "--embeddings", file).err
+    np.savez(file, names=np.array(names), vectors=np.ones((10, 3)) * 1j)
+    assert "complex" in run(*COMMAND, small, "--embeddings", file).err
+    np.savez(file, names=np.array(names), vectors=np.zeros((10, 3)))
+    assert "mine found no face in any photo" in run(*COMMAND, small, "--embeddings", file).err
     np.savez(file, names=np.array(names), vectors=np.ones((10, 3)))
     constant = run(*COMMAND, small, "--embeddings", file, "--json")
     assert (constant.code, constant.json["models"][0]["auc"]["value"]) == (0, 0.5)

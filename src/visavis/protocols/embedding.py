@@ -106,6 +106,8 @@ class Embedded:
         try:
             arrays = read_arrays(path, ("names", "vectors"), ("found", "model"))
             names = [str(name) for name in arrays["names"]]
+            if arrays["vectors"].dtype.kind not in "fiu":  # of complex numbers a part would be lost
+                raise ValueError(f"vectors are {arrays['vectors'].dtype}, not numbers")
             vectors = np.asarray(arrays["vectors"], np.float32)
             found = np.asarray(arrays["found"], bool) if "found" in arrays else None
             model = str(arrays["model"]) if "model" in arrays else path.stem

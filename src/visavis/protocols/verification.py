@@ -95,6 +95,8 @@ def verify_pairs(embedded: Embedded, data: PairSet, fars: Sequence[float] = FARS
     mine = embedded.at(data.photos.photos)
     used = np.unique(data.pairs.photos)
     if not mine.found[used].any():
+        if {data.photos.photos[i] for i in used} & set(embedded.names):
+            raise InputError(f"{embedded.model} found no face in any photo of the pairs")
         have, want = (repr(next(iter(names), "")) for names in (embedded.names, data.photos.photos))
         raise InputError(
             f"{embedded.model} has an embedding of none of the photos: its names are as {have}, where {want} is needed"

@@ -1,7 +1,8 @@
-"""Image files on disk: finding them in folders, reading them without risk, naming them in messages."""
+"""Image files on disk: finding them in folders, reading and hashing them, naming them in messages."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import re
@@ -12,7 +13,7 @@ from pathlib import Path, PurePath
 
 from visavis.errors import ImageError, ImageTooLarge
 
-__all__ = ["IMAGE_SUFFIXES", "find_images", "printable_path", "read_file", "reason"]
+__all__ = ["IMAGE_SUFFIXES", "find_images", "printable_path", "read_file", "reason", "sha256_of"]
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -100,6 +101,15 @@ def read_file(path: str | os.PathLike[str], limit: int) -> bytes:
     if data is None or len(data) > limit:
         raise ImageTooLarge(f"{name} has more than {limit} bytes, the limit for an image; shrink it")
     return data
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file, as hexadecimal digits; `OSError` where it can't be read."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def printable_path(path: str | os.PathLike[str]) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visavis.errors import EngineError, InputError, VisavisError
-from visavis.files import reason
+from visavis.files import reason, sha256_of
 from visavis.image import load_image
 
 __all__ = ["THRESHOLD", "Duplicate", "Fingerprint", "Group", "fingerprints", "group", "require_library", "structural"]
@@ -147,9 +146,7 @@ def fingerprints(
 def _fingerprint(path: Path, mirrored: bool) -> Fingerprint | VisavisError:
     try:
         image = load_image(path)
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            digest = hashlib.file_digest(file, "sha256").digest() if hasattr(hashlib, "file_digest") else _hash(file)
+        status, digest = path.stat(), bytes.fromhex(sha256_of(path))
     except OSError as error:
         return InputError(f"{path} can't be read: {reason(error)}")
     except VisavisError as error:
@@ -173,14 +170,6 @@ def _fingerprint(path: Path, mirrored: bool) -> Fingerprint | VisavisError:
         sharpness=float(cv2.Laplacian(gray, cv2.CV_32F).var()),
         hashes=np.stack(looks),
     )
-
-
-def _hash(file: Any) -> bytes:
-    """Return the SHA-256 of a file, for Python 3.10."""
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.digest()
 
 
 def _shrunk(gray: Any) -> Gray:

@@ -7,7 +7,6 @@ folders apply as they do for everything else the user installs. Nothing is insta
 from __future__ import annotations
 
 import errno
-import hashlib
 import importlib.util
 import os
 import re
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from visavis.errors import FetchError, HashMismatch, StorageError, VisavisError
+from visavis.files import sha256_of
 from visavis.models.cards import Source
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "find_offline",
     "npm_command",
     "scrub",
-    "sha256_of",
     "storage_error",
 ]
 
@@ -168,15 +167,6 @@ def scrub(text: str) -> str:
     'Looking in indexes: https://***@mirror.example/simple'
     """
     return re.sub(r"(\w+://)[^/\s@]+@", r"\1***@", text)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def storage_error(error: OSError, folder: Path) -> StorageError:

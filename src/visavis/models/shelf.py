@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from visavis.errors import HashMismatch, StorageError
+from visavis.files import sha256_of
 from visavis.models.cards import ModelCard
 from visavis.models.durable import write_whole
-from visavis.models.registry import Package, sha256_of
+from visavis.models.registry import Package
 
 __all__ = ["ModelState", "install", "put", "state_of"]
 

@@ -235,3 +235,20 @@ def test_the_estimate_refuses() -> None:
         tar_estimate([0.5], [0, 1], kept, 0.1)
     with pytest.raises(InputError, match="subject each"):
         tar_estimate([], [], kept, 0.1)
+
+
+def test_rates_at_thresholds_asked_for_are_counted() -> None:
+    vectors, subjects = people(80, 320)
+    similarity, same = every_pair(vectors, subjects)[:2]
+    wanted = [0.100_01, 0.25, 0.300_03, 0.999, 2.0, -2.0]
+    curve = evaluate_all_pairs(vectors, subjects, [], thresholds=wanted, repeats=2).curve
+    for threshold in wanted:
+        fmr, fnmr = curve.at(threshold)
+        assert round(fmr * curve.nonmated) == (similarity[~same] >= threshold).sum()
+        assert round(fnmr * curve.mated) == (similarity[same] < threshold).sum()
+
+
+def test_a_mated_pair_as_alike_as_the_first_that_is_refused_is_refused_too() -> None:
+    similarities = np.array([0.5, 0.4, 0.3, 0.2], np.float32)
+    others = NonMated(similarities, np.array([[0, 1], [0, 2], [1, 2], [0, 3]]), 4, np.ones(4, np.intp))
+    assert tar_estimate(np.array([0.4, 0.9], np.float32), [0, 1], others, 0.25, repeats=20)[0].value == 0.5

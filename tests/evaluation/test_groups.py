@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 
 from visavis.errors import InputError
 from visavis.evaluation import all_pairs
+from visavis.evaluation.all_pairs import AllPairs
 from visavis.evaluation.groups import GroupRates, evaluate_groups, evaluate_groups_of_all, numbered
 from visavis.evaluation.intervals import subject_draws
 from visavis.evaluation.rates import Scores
@@ -178,3 +179,14 @@ def test_values_are_to_be_put_into_bands() -> None:
         numbered(["", ""])
     with pytest.raises(InputError, match="a group each"):
         evaluate_groups_of_all(np.eye(3, dtype=np.float32), [0, 0, 1], [0, 1], ["a", "b"], 0.5)
+
+
+def test_a_threshold_between_two_float32_numbers_decides_as_it_stands() -> None:
+    vectors, subjects = people(120, 360)
+    block = np.concatenate([part[part > -1.5] for _, part, _ in AllPairs(vectors, subjects).blocks()])
+    values = np.sort(block.astype(np.float64))
+    for value in values[[-1, -20, -400]]:
+        for threshold in (float(value), float(np.nextafter(value, 2)), float(np.nextafter(value, -2))):
+            found = evaluate_groups_of_all(vectors, subjects, np.zeros(360, int), ["all"], threshold, repeats=2)
+            assert found.within[0].fmr is not None
+            assert round(found.within[0].fmr.value * len(values)) == (values >= threshold).sum()

@@ -15,9 +15,10 @@ from sklearn.metrics import det_curve, roc_auc_score, roc_curve
 
 from visavis.errors import InputError
 from visavis.evaluation import bootstrap
+from visavis.evaluation.all_pairs import evaluate_all_pairs
 from visavis.evaluation.bootstrap import WeighedPairs, pair_weights
 from visavis.evaluation.curves import ErrorCurve
-from visavis.evaluation.intervals import wilson
+from visavis.evaluation.intervals import measurable, trials_needed, wilson
 from visavis.evaluation.rates import CONSTANT, Scores, VerificationMetric, evaluate_scores, train_test
 from visavis.evaluation.verification import tar_at_far, ten_fold
 
@@ -344,3 +345,23 @@ def test_rates_and_levels_out_of_range() -> None:
         ErrorCurve.of([1.0], [0.0]).threshold_at_fmr(2)
     with pytest.raises(InputError, match="mated and non-mated"):
         ErrorCurve.of([], [0.0])
+
+
+def test_what_no_pair_got_wrong_is_not_taken_for_certain() -> None:
+    mated = np.arange(60) % 3 == 0
+    similarities = np.where(mated, 0.9, 0.1) + np.linspace(0, 0.01, 60)
+    result = evaluate_scores(Scores(similarities, mated), [0.2], repeats=50)
+    assert (result.eer.value, result.eer.low, result.auc.value, result.auc.high) == (0, 0, 1, 1)
+    assert result.eer.high == pytest.approx(wilson(0, 20)[1])
+    assert result.auc.low == pytest.approx(1 - wilson(0, 20)[1])
+    vectors, subjects = people(12, 36)
+    vectors[:] = np.eye(16, dtype=np.float32)[subjects]
+    everyone = evaluate_all_pairs(vectors, subjects, [0.1], repeats=20)
+    assert everyone.eer.high == pytest.approx(wilson(0, everyone.mated)[1])
+
+
+@given(st.floats(1e-6, 0.99))
+def test_so_many_trials_as_are_needed_show_a_rate_and_one_less_does_not(rate: float) -> None:
+    needed = trials_needed(rate)
+    assert measurable([rate], needed) == [rate]
+    assert not measurable([rate], needed - 1)

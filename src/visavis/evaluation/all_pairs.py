@@ -16,16 +16,14 @@ from visavis.errors import InputError
 from visavis.evaluation.bootstrap import KEPT_MATED, KEPT_STRATUM, draw_rates
 from visavis.evaluation.curves import ErrorCurve
 from visavis.evaluation.intervals import (
-    Estimate,
-    bootstrap_interval,
     bootstrap_share,
     measurable,
     subject_draws,
 )
-from visavis.evaluation.rates import CONSTANT, FARS, VerificationResult, rates_at
+from visavis.evaluation.rates import CONSTANT, FARS, VerificationResult, auc_estimate, eer_estimate, rates_at
 from visavis.evaluation.tail import MostAlike, NonMated, nonmated_count
 
-__all__ = ["AllPairs", "evaluate_all_pairs", "nonmated_pairs"]
+__all__ = ["AllPairs", "evaluate_all_pairs", "nonmated_pairs", "reaching"]
 
 _CELLS = 4_000_000  # similarities computed at once: 16 MB
 _BINS = 2**15  # in a similarity of 1
@@ -100,6 +98,20 @@ class AllPairs:
             start = stop
 
 
+def reaching(threshold: float) -> np.float32:
+    """Return the least float32 that reaches a threshold: NumPy would round the threshold, perhaps to one below.
+
+    Examples
+    --------
+    >>> at = np.nextafter(0.3, 1)  # just above 0.3, and float32(0.3) is further above
+    >>> bool(np.float32(0.3) >= at), reaching(at) == np.float32(0.3)
+    (True, True)
+    """
+    at = np.float32(threshold)
+    above: np.float32 = np.nextafter(at, np.float32(np.inf))
+    return at if float(at) >= threshold else above
+
+
 def nonmated_pairs(
     vectors: npt.NDArray[np.float32], subjects: npt.ArrayLike, *, found: Mask | None = None, share: float = 0.02
 ) -> NonMated:
@@ -132,6 +144,7 @@ def evaluate_all_pairs(
     fars: Sequence[float] = FARS,
     *,
     found: Mask | None = None,
+    thresholds: Sequence[float] = (),
     level: float = 0.95,
     repeats: int = 400,
     seed: int = 2026,
@@ -148,6 +161,8 @@ def evaluate_all_pairs(
         False accept rates to report.
     found
         ``(n,)``: whether the photo has an embedding; one without is rejected (-1) by all, and counts.
+    thresholds
+        Where the curve is exact too.
     level, repeats, seed
         Of the intervals, all by a bootstrap over subjects.
 
@@ -185,6 +200,7 @@ def evaluate_all_pairs(
     at = [*(rough.threshold_at_fmr(far) for far in measurable(fars, pairs.nonmated)), rough.eer()[1]]
     # A threshold of the rough curve is a bin's lower edge: the exact one lies in the bin below, or the EER's in it.
     refine = {b for threshold in at for b in (_bin(threshold) - 1, _bin(threshold))}
+    refine |= {_bin(threshold) for threshold in thresholds if -2 < threshold < 2}
     # So much of all pairs in one bin, as of a model that finds everybody alike, would be ties in the AUC.
     crowd = (yes / pairs.mated) * (no / pairs.nonmated)
     crowded = np.argsort(-crowd)[:_CROWDED]
@@ -335,7 +351,6 @@ def _result(
         for weight in subject_draws(len(pairs.photos), repeats, seed)
     )
     draws = draw_rates(similarities, is_mated, counts, weights, curve, measurable(fars, curve.nonmated))
-    eer, eer_threshold = curve.eer()
     return VerificationResult(
         curve.mated,
         curve.nonmated,
@@ -343,9 +358,9 @@ def _result(
         "subject bootstrap",
         None,
         curve,
-        Estimate(eer, *bootstrap_interval(draws.eer, level), level),
-        eer_threshold,
-        Estimate(curve.auc(), *bootstrap_interval(draws.auc, level), level),
+        eer_estimate(curve, draws, level),
+        curve.eer()[1],
+        auc_estimate(curve, draws, level),
         rates_at(curve, fars, draws, lambda right, of, drawn: bootstrap_share(right, of, drawn, level)),
         (CONSTANT,) if similarities.min() == similarities.max() else (),
     )

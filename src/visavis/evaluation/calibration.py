@@ -238,7 +238,7 @@ def _bin(values: npt.NDArray[np.float32]) -> Ints:
 def _thresholds(pairs: _Compared, counts: npt.NDArray[np.int64], rates: Sequence[float]) -> Floats:
     """Return for each rate the least similarity that no more than that share of pairs reach."""
     above = np.cumsum(counts[::-1])[::-1]  # pairs in this bin and those above
-    allowed = [int(rate * above[0]) for rate in rates]
+    allowed = [int(rate * above[0] + 1e-9) for rate in rates]
     # The bin in which the first pair lies that must not match.
     bins = [int(np.flatnonzero(above > number)[-1]) for number in allowed]
     wanted = np.zeros(len(counts), bool)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visavis.errors import InputError
-from visavis.evaluation.all_pairs import AllPairs
+from visavis.evaluation.all_pairs import AllPairs, reaching
 from visavis.evaluation.intervals import Estimate, bootstrap_share, exact_share, subject_draws
 from visavis.evaluation.rates import Scores
 
@@ -271,12 +271,13 @@ def evaluate_groups_of_all(
     np.add.at(each, (pairs.person, codes[known]), 1)
     group = codes[known][pairs.rows]
     matched, accepted = _Sparse(), _Sparse()
+    least = reaching(threshold)
     for start, block, mated in pairs.blocks():
-        i, j = np.nonzero(block >= threshold)
+        i, j = np.nonzero(block >= least)
         accepted.add(_cell(group[start + i], group[start + j], g), pairs.owner[start + i], pairs.owner[start + j])
         rows = np.repeat(np.arange(len(mated)), [len(some) for some in mated]) + start
         later = rows + 1 + np.concatenate([np.arange(len(some)) for some in mated])
-        over = np.concatenate(mated) >= threshold
+        over = np.concatenate(mated) >= least
         owner = pairs.owner[rows[over]]
         matched.add(_cell(group[rows[over]], group[later[over]], g), owner, owner)
     accepted_pairs, matched_pairs = accepted.unique(n), matched.unique(n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -18,9 +19,11 @@ __all__ = [
     "bootstrap_share",
     "exact_binomial",
     "exact_share",
+    "flawless",
     "least_measurable",
     "measurable",
     "subject_draws",
+    "trials_needed",
     "wilson",
 ]
 
@@ -109,6 +112,17 @@ def least_measurable(trials: int) -> float:
     return 3 / trials if trials else float("inf")
 
 
+def trials_needed(rate: float) -> int:
+    """Return how many independent trials it takes to show an error rate: the rule of three, see `least_measurable`.
+
+    Examples
+    --------
+    >>> trials_needed(1e-4), trials_needed(0.09)
+    (30000, 34)
+    """
+    return math.ceil(3 / rate * (1 - 1e-9))
+
+
 def measurable(rates: Sequence[float], trials: int) -> list[float]:
     """Return those of the rates that so many trials can show, the highest first."""
     return [rate for rate in sorted(rates, reverse=True) if rate >= least_measurable(trials) * (1 - 1e-9)]
@@ -145,6 +159,21 @@ def bootstrap_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[floa
     tail = 50 * (1 - level)
     low, high = np.percentile(measured, [tail, 100 - tail])
     return float(low), float(high)
+
+
+def flawless(errors: float, trials: int, drawn: tuple[float, float], level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of an error that was drawn; where there was none, of none in so many independent trials.
+
+    Draws of what is without error are without error, and would say that it always is.
+
+    Examples
+    --------
+    >>> low, high = flawless(0.0, 1000, (0.0, 0.0))
+    >>> low, round(high, 4)
+    (0.0, 0.0038)
+    """
+    low, high = drawn
+    return (low, max(high, wilson(0, trials, level)[1])) if errors <= 0 else drawn
 
 
 def bootstrap_share(successes: int, trials: int, drawn: npt.ArrayLike, level: float = 0.95) -> Estimate:

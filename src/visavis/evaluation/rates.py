@@ -17,7 +17,15 @@ import numpy.typing as npt
 from visavis.errors import InputError
 from visavis.evaluation.bootstrap import Draws, draw_rates, pair_weights, pairs_to_keep
 from visavis.evaluation.curves import ErrorCurve
-from visavis.evaluation.intervals import Estimate, bootstrap_interval, bootstrap_share, exact_share, measurable
+from visavis.evaluation.intervals import (
+    Estimate,
+    bootstrap_interval,
+    bootstrap_share,
+    exact_share,
+    flawless,
+    measurable,
+    trials_needed,
+)
 from visavis.evaluation.verification import ten_fold
 
 __all__ = [
@@ -29,6 +37,8 @@ __all__ = [
     "TrainTest",
     "VerificationMetric",
     "VerificationResult",
+    "auc_estimate",
+    "eer_estimate",
     "evaluate_scores",
     "rates_at",
     "train_test",
@@ -295,7 +305,6 @@ def evaluate_scores(
         error = float(shares.std(ddof=1) / len(shares) ** 0.5)
         share = estimate(right, len(m), draws.accuracy)
         accuracy = FoldAccuracy(tuple(map(float, shares)), float(shares.mean()), error, share)
-    eer, eer_threshold = curve.eer()
     return VerificationResult(
         curve.mated,
         curve.nonmated,
@@ -303,12 +312,29 @@ def evaluate_scores(
         "exact binomial" if people is None else "subject bootstrap",
         accuracy,
         curve,
-        Estimate(eer, *bootstrap_interval(draws.eer, level), level),
-        eer_threshold,
-        Estimate(curve.auc(), *bootstrap_interval(draws.auc, level), level),
+        eer_estimate(curve, draws, level),
+        curve.eer()[1],
+        auc_estimate(curve, draws, level),
         rates_at(curve, fars, draws, estimate),
         _warnings(scores),
     )
+
+
+def eer_estimate(curve: ErrorCurve, draws: Draws, level: float) -> Estimate:
+    """Return the equal error rate with the interval of what was drawn; see `flawless` where no pair is wrong."""
+    value, pairs = curve.eer()[0], min(curve.mated, curve.nonmated)
+    return Estimate(value, *flawless(value, pairs, bootstrap_interval(draws.eer, level), level), level)
+
+
+def auc_estimate(curve: ErrorCurve, draws: Draws, level: float) -> Estimate:
+    """Return the area under the ROC likewise.
+
+    Where each mated pair beats each non-mated one, as many twos of them are independent as there are of the rarer.
+    """
+    value, (low, high) = curve.auc(), bootstrap_interval(draws.auc, level)
+    missed = 0.0 if value > 1 - 1e-12 else 1 - value
+    least, most = flawless(missed, min(curve.mated, curve.nonmated), (1 - high, 1 - low), level)
+    return Estimate(value, 1 - most, 1 - least, level)
 
 
 def rates_at(
@@ -327,13 +353,13 @@ def rates_at(
     rates = []
     for far in sorted(fars, reverse=True):
         if far not in sound:
-            rates.append(RateAt(far, False, round(3 / far)))
+            rates.append(RateAt(far, False, trials_needed(far)))
             continue
         i, threshold = sound.index(far), curve.threshold_at_fmr(far)
         at = int(np.searchsorted(curve.thresholds, threshold))
         tar = estimate(int(curve.mated_accepted[at]), curve.mated, draws.tar[:, i])
         fmr = estimate(int(curve.nonmated_accepted[at]), curve.nonmated, draws.fmr[:, i])
-        rates.append(RateAt(far, True, round(3 / far), threshold, tar, fmr))
+        rates.append(RateAt(far, True, trials_needed(far), threshold, tar, fmr))
     return tuple(rates)
 
 

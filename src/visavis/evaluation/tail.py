@@ -97,7 +97,8 @@ def tar_estimate(
     repeats, seed
         How many draws, and of which random numbers.
     """
-    yes, person = np.asarray(mated), np.asarray(subjects, np.intp)
+    # float64: the threshold lies closer to a similarity than float32 tells
+    yes, person = np.asarray(mated, np.float64), np.asarray(subjects, np.intp)
     if not len(yes) or yes.shape != person.shape:
         raise InputError(f"mated pairs need a similarity and a subject each, not {yes.shape} and {person.shape}")
     threshold = threshold_at_far(nonmated.similarities, far, nonmated.total)

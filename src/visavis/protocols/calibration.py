@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from visavis.datasets.photos import PhotoSet
 from visavis.errors import InputError, VisavisError
 from visavis.evaluation.calibration import Measured, measure
-from visavis.evaluation.intervals import least_measurable
+from visavis.evaluation.intervals import least_measurable, trials_needed
 from visavis.image import load_image
 from visavis.models.cards import Calibration
 from visavis.protocols.embedding import Embedded
@@ -65,8 +66,8 @@ class Calibrated:
         if not found.supports(fmr):
             said.append(
                 f"an FMR of {fmr:g} can't be shown by {found.nonmated_pairs:,} pairs of different people: without one "
-                f"error among n the FMR is still only below 3/n, so {3 / fmr:,.0f} would be needed; the strictest rate "
-                f"in the table is {found.points[-1].fmr:g}"
+                f"error among n the FMR is still only below 3/n, so {trials_needed(fmr):,} would be needed; the "
+                f"strictest rate in the table is {found.points[-1].fmr:g}"
             )
         else:
             point = min(found.points, key=lambda point: abs(np.log(point.fmr / fmr)))
@@ -162,7 +163,8 @@ def calibrate(
 
 def _table(found: Measured, model: str, data: str) -> Calibration:
     """Return the table with as many digits as mean something."""
-    points = {round(point.threshold, 5): point for point in found.points}  # of equal ones the strictest
+    # Rounded up, so that no more match than the rate says; of equal ones the strictest.
+    points = {math.ceil(1e5 * point.threshold) / 1e5: point for point in found.points}
     if len(points) < 2:
         raise InputError("all thresholds are nearly the same: such embeddings tell nobody apart")
     return Calibration(

@@ -14,7 +14,7 @@ from visavis.errors import InputError
 from visavis.evaluation.all_pairs import evaluate_all_pairs
 from visavis.evaluation.curves import ErrorCurve
 from visavis.evaluation.groups import GroupResult, evaluate_groups, evaluate_groups_of_all, numbered
-from visavis.evaluation.intervals import least_measurable
+from visavis.evaluation.intervals import least_measurable, trials_needed
 from visavis.protocols.embedding import Embedded
 from visavis.protocols.scores import Labels, ScoreFile
 
@@ -128,7 +128,8 @@ def groups_of_embeddings(
     photos = np.bincount(person).astype(np.int64)
     nonmated = int((photos.sum() ** 2 - (photos**2).sum()) // 2)
     _check(threshold, fmr, nonmated)
-    whole = evaluate_all_pairs(embedded.vectors, person, [] if fmr is None else [fmr], found=embedded.found, repeats=1)
+    fars, given = ([fmr], []) if fmr is not None else ([], [threshold or 0.0])
+    whole = evaluate_all_pairs(embedded.vectors, person, fars, found=embedded.found, thresholds=given, repeats=1)
     at = threshold if fmr is None else whole.rates[0].threshold
     assert at is not None
     results = tuple(
@@ -170,7 +171,7 @@ def _check(threshold: float | None, fmr: float | None, nonmated: int) -> None:
         raise InputError(f"a false match rate lies between 0 and 1, not {fmr:g}")
     if fmr is not None and fmr < least_measurable(nonmated) * (1 - 1e-9):
         raise InputError(
-            f"{nonmated:,} non-mated pairs can't show a false match rate of {fmr:g}: that takes {round(3 / fmr):,} "
+            f"{nonmated:,} non-mated pairs can't show a false match rate of {fmr:g}: that takes {trials_needed(fmr):,} "
             "(rule of three)"
         )
 

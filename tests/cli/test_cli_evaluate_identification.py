@@ -84,6 +84,12 @@ def test_embeddings_of_a_file(run: Run, people_folder: Path, tmp_path: Path) -> 
     assert found["closed_set"]["rank1"]["value"] == 1
     assert found["open_set"]["points"][0]["tpir"]["value"] == 1
     assert any("can't show FPIR 0.1, 0.01, 1e-3" in text for text in found["warnings"])
+    assert not any(point["supported"] for point in found["open_set"]["points"])
+    page = tmp_path / "few.html"
+    rows = [row for row in run(*arguments, "--report", page).rows if row[0] in ("TPIR", "DIR, rank 1")]
+    assert len(rows) == 6
+    assert all(row[2:] == ["", "", "not measurable"] for row in rows)
+    assert page.read_text("utf-8").count("not measurable") == 9
     np.savez(file, names=np.array(photos[1:]), vectors=np.array([directions[person] for person in people[1:]]))
     assert any(f"as {photos[0]}" in text for text in run(*arguments, "--json").json["warnings"])
     np.savez(file, names=np.array([f"x{photo}" for photo in photos]), vectors=np.eye(10))

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from visavis.evaluation.identification import RANKS, ClosedSet, OpenSet
+from visavis.evaluation.identification import RANKS, ClosedSet, OpenSet, OperatingPoint
 from visavis.evaluation.intervals import Estimate
 from visavis.protocols.identification import Identification
 from visavis.reporting.document import Curve, Document, Figure, Part, Section, Table
 
-__all__ = ["identification_document", "open_table", "percent", "rank_table", "trade_off"]
+__all__ = ["UNKNOWN", "identification_document", "open_table", "percent", "rank_table", "trade_off"]
+
+UNKNOWN = "not measurable"
+"""In place of a rate that there are too few non-mated probes or pairs for."""
 
 _SEEN = 10  # strangers let through, from which on a rate is worth a sentence
 
@@ -31,9 +34,10 @@ def identification_document(found: Identification, data: str, facts: Sequence[tu
         f"{closed.gallery:,} people of {data} are enrolled. Of {closed.probes:,} probes of them, "
         f"{percent(closed.rank(1))} had the right subject first."
     )
-    if found.open is not None and found.open.points:
-        seen = [point for point in found.open.points if point.fpir.value * found.open.nonmated >= _SEEN]
-        point = min(seen or found.open.points, key=lambda point: point.wanted)
+    sound = [] if found.open is None else [point for point in found.open.points if point.supported]
+    if found.open is not None and sound:
+        seen = [point for point in sound if point.fpir.value * found.open.nonmated >= _SEEN]
+        point = min(seen or sound, key=lambda point: point.wanted)
         summary += (
             f" Where {point.wanted:.3g} of {found.open.nonmated:,} strangers' probes may reach somebody, "
             f"{percent(point.tpir)} of the mated ones reach their own subject."
@@ -63,16 +67,18 @@ def rank_table(rows: Sequence[tuple[str, ClosedSet]], title: str = "Rank of the 
 def open_table(rows: Sequence[tuple[str, OpenSet]]) -> Table:
     """Return a table of open sets, a row for each FPIR asked for."""
     columns = ["", "FPIR wanted", "threshold", "FPIR", "TPIR", "DIR at rank 1"]
-    cells = [
-        [name, f"{p.wanted:g}", f"{p.threshold:.4f}", percent(p.fpir), percent(p.tpir), percent(p.dir)]
-        for name, found in rows
-        for p in found.points
-    ]
+    cells = [[name, f"{p.wanted:g}", *_rates(p)] for name, found in rows for p in found.points]
     note = "In brackets the 95 % interval; that of TPIR and DIR covers where the threshold falls."
     if not all(p.supported for _, found in rows for p in found.points):
         few = [f"{p.wanted:g}" for _, found in rows for p in found.points if not p.supported]
         note += f" There are too few non-mated probes to speak of FPIR {', '.join(dict.fromkeys(few))}."
     return Table("At thresholds", columns, cells, note)
+
+
+def _rates(point: OperatingPoint) -> list[str]:
+    if not point.supported:
+        return ["", UNKNOWN, UNKNOWN, UNKNOWN]
+    return [f"{point.threshold:.4f}", percent(point.fpir), percent(point.tpir), percent(point.dir)]
 
 
 def trade_off(found: Sequence[tuple[str, OpenSet]]) -> list[Figure]:

@@ -89,6 +89,12 @@ class IjbResult:
             found[f"tpir@{point.wanted:g}"] = [one.open.points[i].tpir.value for one in self.galleries]
         return {name: float(np.mean(values)) for name, values in found.items()}
 
+    @property
+    def unsupported(self) -> frozenset[str]:
+        """Which of the means are of rates that the non-mated probes of a gallery are too few for."""
+        points = [point for one in self.galleries for point in one.open.points]
+        return frozenset(f"tpir@{point.wanted:g}" for point in points if not point.supported)
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
         return {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from visavis.evaluation.rates import VerificationResult
-from visavis.protocols.identification_report import open_table, percent, rank_table, trade_off
+from visavis.protocols.identification_report import UNKNOWN, open_table, percent, rank_table, trade_off
 from visavis.protocols.ijb import IjbResult
 from visavis.reporting.document import Curve, Document, Figure, Part, Section, Table
 
@@ -28,7 +28,8 @@ def ijb_document(found: IjbResult, facts: Sequence[tuple[str, str]]) -> Document
         if found.joined is not None:
             rows.append(("both", found.joined))
         nets = [(one.name, one.open) for one in found.galleries]
-        mean = Table("Means over the galleries", list(means), [[f"{100 * value:.2f} %" for value in means.values()]])
+        cells = [UNKNOWN if name in found.unsupported else f"{100 * value:.2f} %" for name, value in means.items()]
+        mean = Table("Means over the galleries", list(means), [cells])
         parts: list[Part] = [mean, rank_table(rows), open_table(nets), *trade_off(nets)]
         sections.append(Section("Identification, 1:N", parts))
         said.append(f"Rank 1 of {100 * means['rank1']:.2f} % over the galleries.")
@@ -37,12 +38,12 @@ def ijb_document(found: IjbResult, facts: Sequence[tuple[str, str]]) -> Document
 
 def _verification(found: VerificationResult, model: str) -> list[Part]:
     cells = [
-        [f"{rate.far:g}", *(("", "") if rate.tar is None else (f"{rate.threshold:.4f}", percent(rate.tar)))]
+        [f"{rate.far:g}", *(("", UNKNOWN) if rate.tar is None else (f"{rate.threshold:.4f}", percent(rate.tar)))]
         for rate in found.rates
     ]
     note = f"Intervals: {found.interval}. " + " ".join(found.warnings)
     if not all(rate.supported for rate in found.rates):
-        note += f" {found.nonmated:,} non-mated pairs can't show the FARs left empty."
+        note += f" {found.nonmated:,} non-mated pairs are too few for some FARs (rule of three)."
     fmr, fnmr = found.curve.thinned().det()
     keep = fmr > 0
     return [

@@ -117,6 +117,8 @@ def _read(file: Path, bona_fide: str, attack_scores: bool) -> Presentations:
 
 
 def _show(report: Report, found: AttackResult, sign: int) -> None:
+    from visavis.evaluation.intervals import trials_needed
+
     def row(what: str, of: str, number: str, share: Estimate, at: float | None = None) -> None:
         where = "" if at is None else f"{sign * at:.4g}"
         report.row(what, of, number, f"{share.value:.2%}", f"{share.low:.2%} .. {share.high:.2%}", where)
@@ -127,13 +129,16 @@ def _show(report: Report, found: AttackResult, sign: int) -> None:
     report.row("ACER", "mean of both", "", f"{found.acer:.2%}", "", f"{sign * found.threshold:.4g}")
     report.row("EER", "worst kind", "", f"{found.eer:.2%}", "", f"{sign * found.eer_threshold:.4g}")
     for at in found.at:
-        row(f"BPCER{1 / at.apcer:.0f}", f"worst APCER {rate(at.apcer)}", f"{found.bona_fide:,}", at.bpcer, at.threshold)
+        name, of = f"BPCER{1 / at.apcer:.0f}", f"worst APCER {rate(at.apcer)}"
+        if at.supported:
+            row(name, of, f"{found.bona_fide:,}", at.bpcer, at.threshold)
+        else:
+            report.row(name, of, f"{found.bona_fide:,}", "", "not measurable", "")
     least = min(kind.attacks for kind in found.kinds)
     for at in found.at:
         if not at.supported:
-            report.warn(
-                f"{least} attacks of a kind can't show an APCER of {rate(at.apcer)}: it takes {3 / at.apcer:,.0f}"
-            )
+            needed = trials_needed(at.apcer)
+            report.warn(f"{least} attacks of a kind can't show an APCER of {rate(at.apcer)}: it takes {needed:,}")
 
 
 def _document(
@@ -156,7 +161,11 @@ def _document(
         "Bona fide presentations rejected where few attacks pass",
         ["", "worst APCER", "threshold", "BPCER"],
         [
-            [f"BPCER{1 / at.apcer:.0f}", f"{at.apcer:g}", f"{sign * at.threshold:.4g}", cell(at.bpcer)]
+            [
+                f"BPCER{1 / at.apcer:.0f}",
+                f"{at.apcer:g}",
+                *((f"{sign * at.threshold:.4g}", cell(at.bpcer)) if at.supported else ("", "not measurable")),
+            ]
             for at in found.at
         ],
         "" if all(at.supported for at in found.at) else "Some kinds have too few attacks to show the stricter APCERs.",

@@ -151,17 +151,22 @@ def brought(report: Report, file: Path, photos: Sequence[str]) -> Embedded:
     return given.at(photos)
 
 
-def shown(report: Report, what: str, at: str, share: Estimate, threshold: float | None = None) -> None:
-    """Give a rate with its interval as a row."""
+def shown(report: Report, what: str, at: str, share: Estimate | None, threshold: float | None = None) -> None:
+    """Give a rate with its interval as a row; None of one that so few probes can't show."""
+    if share is None:
+        report.row(what, at, "", "", "not measurable")
+        return
     similarity = "" if threshold is None else f"{threshold:.4f}"
     report.row(what, at, similarity, f"{share.value:.2%}", f"{share.low:.2%} .. {share.high:.2%}")
 
 
 def warn_of_few(report: Report, found: OpenSet, where: str = "") -> None:
     """Warn of FPIRs that so few non-mated probes can't show."""
+    from visavis.evaluation.intervals import trials_needed
+
     lost = [point.wanted for point in found.points if not point.supported]
     if lost:
-        needed = "" if min(lost) <= 0 else f": it takes {3 / min(lost):,.0f}"
+        needed = "" if min(lost) <= 0 else f": it takes {trials_needed(min(lost)):,}"
         report.warn(f"{found.nonmated:,} non-mated probes{where} can't show FPIR {', '.join(map(rate, lost))}{needed}")
 
 
@@ -171,8 +176,8 @@ def _show(report: Report, found: Identification) -> None:
         shown(report, "rank", str(k), closed.rank(k))
     for point in found.open.points if found.open is not None else ():
         at = f"FPIR {rate(point.wanted)}"
-        shown(report, "TPIR", at, point.tpir, point.threshold)
-        shown(report, "DIR, rank 1", at, point.dir, point.threshold)
+        shown(report, "TPIR", at, point.tpir if point.supported else None, point.threshold)
+        shown(report, "DIR, rank 1", at, point.dir if point.supported else None, point.threshold)
     for one in found.distractors:
         shown(report, "rank 1 of distractors", f"{one.size:,}", one.rates.rank(1))
     if found.open is not None:

@@ -118,15 +118,18 @@ def _brought(report: Report, file: Path, data: Ijb) -> _Vectors:
 def _show(report: Report, found: IjbResult) -> None:
     if found.verification is not None:
         for one in found.verification.rates:
-            if one.tar is not None:
-                shown(report, "1:1 TAR", f"FAR {rate(one.far)}", one.tar, one.threshold)
+            shown(report, "1:1 TAR", f"FAR {rate(one.far)}", one.tar, one.threshold)
     for gallery in found.galleries:
         for k in (1, 5, 10):
             shown(report, f"1:N {gallery.name} rank", str(k), gallery.closed.rank(k))
         for point in gallery.open.points:
-            shown(report, f"1:N {gallery.name} TPIR", f"FPIR {rate(point.wanted)}", point.tpir, point.threshold)
+            tpir = point.tpir if point.supported else None
+            shown(report, f"1:N {gallery.name} TPIR", f"FPIR {rate(point.wanted)}", tpir, point.threshold)
     for name, value in found.means().items():
-        report.row("1:N mean", name, "", f"{value:.2%}", "")
+        if name in found.unsupported:
+            shown(report, "1:N mean", name, None)
+        else:
+            report.row("1:N mean", name, "", f"{value:.2%}", "")
     if found.joined is not None:
         shown(report, "1:N joined rank", "1", found.joined.rank(1))
     if found.verification is not None:

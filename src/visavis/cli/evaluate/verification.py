@@ -289,6 +289,7 @@ def _show(report: Report, one: Verified) -> None:
     for at in result.rates:
         if at.tar is None or at.threshold is None:
             few.append(at)
+            report.row(one.model, f"TAR at FAR {rate(at.far)}", "", "", "not measurable")
         else:
             _row(report, one.model, f"TAR at FAR {rate(at.far)}", at.tar, f"{at.threshold:.4f}")
     if few:

@@ -182,3 +182,9 @@ def test_lfw_itself(lfw: zipfile.ZipFile, tmp_path: Path) -> None:
         for picture, i in zip(shown, pair, strict=True):
             expected = load_image(data.read(few[i]))
             assert np.abs(255 * picture - expected).max() < 3
+
+
+@pytest.mark.parametrize("fold", ["9" * 20, "9" * 5000, "\u00b2", "-1"])
+def test_a_fold_that_is_no_number_of_one(fold: str) -> None:
+    with pytest.raises(InputError, match="line 1 of the list is no pair"):
+        parse_list(f"a\tb\t1\t{fold}", ["a", "b"])

@@ -351,7 +351,7 @@ def _remove(out: Path, name: str | None) -> None:
 
 def _write_manifest(out: Path) -> None:
     """Write what all videos gave as one CSV and one JSONL, a video at a time."""
-    with new_file(out / "manifest.csv", text=True) as table, new_file(out / "manifest.jsonl") as lines:
+    with new_file(out / "manifest.csv", text="surrogateescape") as table, new_file(out / "manifest.jsonl") as lines:
         writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for record in sorted((out / "videos").glob("*.json")):

@@ -16,6 +16,7 @@ from visavis.errors import InputError
 __all__ = ["fits_lfw", "lfw_text", "list_text", "make_pairs", "parse_list"]
 
 _LFW_NAME = re.compile(r"(\S+)_([0-9]{4,9})", re.ASCII)
+_FOLD = re.compile(r"[0-9]{1,9}")
 _TRIES = 20  # draws for each pair wanted, before pairs are drawn from all that are left
 
 _Pair = tuple[int, int]
@@ -291,7 +292,7 @@ def parse_list(text: str, photos: Sequence[str], missing: list[str] | None = Non
         if not line.strip():
             continue
         words = line.split("\t") if "\t" in line else line.split()
-        if len(words) not in (3, 4) or words[2] not in ("0", "1") or not all(w.isdecimal() for w in words[3:]):
+        if len(words) not in (3, 4) or words[2] not in ("0", "1") or not all(map(_FOLD.fullmatch, words[3:])):
             raise InputError(f"line {number} of the list is no pair, 'PHOTO PHOTO 0|1 FOLD': {line[:80]!r}")
         pair = resolved(words[:2], where, number, missing)
         if pair is None:

@@ -25,18 +25,19 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 
 @contextlib.contextmanager
-def new_file(path: Path, mode: int = 0o644, *, text: bool = False, synced: bool = True) -> Iterator[IO[Any]]:
+def new_file(path: Path, mode: int = 0o644, *, text: str | None = None, synced: bool = True) -> Iterator[IO[Any]]:
     """Open a file that appears under its name, with these permissions, when the block ends without an error.
 
     Parameters
     ----------
     text
-        Whether text is written, as UTF-8 with names that are no text kept as they are, and not bytes.
+        That text is written, as UTF-8, and not bytes; ``"strict"`` or ``"surrogateescape"`` says what becomes of names
+        that are no text.
     synced
         Whether to wait until the disk has it, so that a power cut leaves the old file or the new one. Not for one of
         thousands that are written one after the other.
     """
-    kind: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""} if text else {}
+    kind: dict[str, Any] = {"encoding": "utf-8", "errors": text, "newline": ""} if text else {}
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:
         with os.fdopen(handle, "w" if text else "wb", **kind) as file:

@@ -30,6 +30,7 @@ from visavis.datasets.annotations import (
     write_annotations,
 )
 from visavis.errors import EngineError, InputError
+from visavis.image import save_image
 
 WIDER = """0--Parade/0_Parade_marchingband_1_849.jpg
 1
@@ -715,3 +716,40 @@ def test_what_no_format_is_is_said(tmp_path: Path) -> None:
         write_annotations(tmp_path, [], "coco")
     with pytest.raises(InputError, match="is a file"):
         write_annotations(tmp_path / "a.txt", [], "voc")
+
+
+@pytest.mark.parametrize("label", ["two\nlines: 'x", "x\x01y", "\ud800", "a\u2028b"])
+@pytest.mark.parametrize("kind", ["coco", "yolo", "voc", "label-studio"])
+def test_labels_that_no_line_can_hold(tmp_path: Path, kind: str, label: str) -> None:
+    item = Annotation("a.png", np.array([[1, 1, 4, 4]]), width=10, height=10, labels=(label,))
+    path = tmp_path / kind
+    write_annotations(path, [item], kind)
+    if kind == "yolo":
+        save_image(tmp_path / "a.png", np.zeros((10, 10, 3), np.uint8))
+        path.joinpath("images").mkdir()
+        (tmp_path / "a.png").rename(path / "images" / "a.png")
+    (back,) = read_annotations(path, kind)
+    assert back.labels == item.labels
+    assert "\ufffd" in back.labels[0]
+
+
+@pytest.mark.parametrize("kind", ["wider", "label-studio", "voc", "fddb"])
+def test_a_name_that_is_no_text(tmp_path: Path, kind: str) -> None:
+    item = Annotation("\ud800.png", np.array([[1, 1, 4, 4]]), width=10, height=10)
+    with pytest.raises(InputError, match="is no text"):
+        write_annotations(tmp_path / kind, [item], kind)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "names", ["names: {\u00b2: face}", "kpt_shape: [\u00b2, 3]", "names:\n  " + "9" * 5000 + ": face"]
+)
+def test_numbers_that_are_none_in_a_data_yaml(tmp_path: Path, names: str) -> None:
+    (tmp_path / "images").mkdir()
+    save_image(tmp_path / "images" / "a.png", np.zeros((10, 10, 3), np.uint8))
+    (tmp_path / "data.yaml").write_text(names + "\n", encoding="utf-8")
+    if names.startswith("kpt"):
+        with pytest.raises(InputError, match="kpt_shape must be"):
+            list(read_annotations(tmp_path, "yolo"))
+    else:
+        assert [item.image for item in read_annotations(tmp_path, "yolo")] == ["a.png"]

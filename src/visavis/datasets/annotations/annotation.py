@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from visavis.datasets.containers.samples import is_line
 from visavis.errors import InputError
 from visavis.geometry import clip_boxes
 from visavis.types import Faces, FloatArray
@@ -20,6 +21,11 @@ __all__ = ["FACE", "Annotation", "corners"]
 
 FACE = "face"
 """The label of a face, and of boxes whose format has no labels."""
+
+
+def _as_line(label: str) -> str:
+    """Return a label without line breaks and other control characters, which would end it in some formats."""
+    return label if is_line(label) else "".join(c if is_line(c) else "\ufffd" for c in label)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +42,7 @@ class Annotation:
     width, height
         Pixels of the picture; None where the format does not say and nobody looked.
     labels
-        n names; `FACE` for all where none are given.
+        n names; `FACE` for all where none are given. What no line of text can hold becomes "\ufffd".
     scores
         Float32 ``(n,)``, a detector's; any range. None: drawn by people.
     landmarks
@@ -88,7 +94,7 @@ class Annotation:
             raise InputError(f"{self.image} needs both width and height, or neither")
         if self.width is not None and self.height is not None and (self.width < 1 or self.height < 1):
             raise InputError(f"{self.image} can't have {self.width} x {self.height} pixels")
-        labels = tuple(self.labels) or (FACE,) * n
+        labels = tuple(map(_as_line, self.labels)) or (FACE,) * n
         if len(labels) != n:
             raise InputError(f"{self.image} has {n} boxes and {len(labels)} labels")
         set_ = object.__setattr__

@@ -158,8 +158,10 @@ def new_file(path: Path, *, synced: bool = True) -> Iterator[IO[str]]:
     """Open a text file that appears under its name only when it is complete, and make the folders above it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with durable.new_file(path, text=True, synced=synced) as file:
+        with durable.new_file(path, text="strict", synced=synced) as file:
             yield file
+    except UnicodeEncodeError as error:
+        raise InputError(f"{short(error.object)} is no text that a file can hold; rename the picture") from None
     except OSError as error:
         raise StorageError(f"{printable_path(path)} can't be written: {reason(error)}") from None
 

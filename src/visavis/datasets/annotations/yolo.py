@@ -25,7 +25,8 @@ __all__ = ["read", "write"]
 _NAME_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
 _NO_LABELS = {*_NAME_FILES, "train.txt", "val.txt", "test.txt", "notes.txt", "readme.txt"}
 _EDGE = 1e-4  # that rounding may put a share outside of 0..1
-_ENTRY = re.compile(r"\s*(?:-\s*|(\d+)\s*:\s*)(.*\S)\s*$")
+_COUNT = re.compile(r"[0-9]{1,9}")
+_ENTRY = re.compile(r"\s*(?:-\s*|([0-9]{1,9})\s*:\s*)(.*\S)\s*$")
 
 
 def read(path: Path, images: Path | None = None, *, skip_missing: bool = False) -> Iterator[Annotation]:
@@ -135,10 +136,10 @@ def _yaml(path: Path) -> tuple[dict[int, str], int]:
                     parts = [part for part in rest.strip().strip("[]{}").split(",") if part.strip()]
                     for i, part in enumerate(parts):
                         at, colon, name = part.rpartition(":")
-                        names[int(at) if colon and at.strip().isdigit() else i] = _unquoted(name)
+                        names[int(at) if colon and _COUNT.fullmatch(at.strip()) else i] = _unquoted(name)
                 elif key == "kpt_shape":
                     shape = [word.strip() for word in rest.strip().strip("[]").split(",")]
-                    if len(shape) != 2 or not shape[0].isdigit() or shape[1] != "3" or int(shape[0]) > 1024:
+                    if len(shape) != 2 or not _COUNT.fullmatch(shape[0]) or shape[1] != "3" or int(shape[0]) > 1024:
                         raise InputError(f"{path.name}: kpt_shape must be [points, 3], not {short(rest.strip())}")
                     points = int(shape[0])
             elif inside and (entry := _ENTRY.match(text)):
@@ -148,7 +149,9 @@ def _yaml(path: Path) -> tuple[dict[int, str], int]:
 
 def _unquoted(text: str) -> str:
     text = text.strip()
-    return (text[1:-1] if len(text) > 1 and text[0] in "'\"" and text[-1] == text[0] else text)[:200]
+    if len(text) > 1 and text[0] in "'\"" and text[-1] == text[0]:
+        text = text[1:-1].replace("''", "'") if text[0] == "'" else text[1:-1]
+    return text[:200]
 
 
 def write(path: Path, items: Iterable[Annotation]) -> None:

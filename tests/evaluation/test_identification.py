@@ -140,7 +140,7 @@ def test_same_figures_each_time() -> None:
     ("ranks", "subjects", "gallery", "said"),
     [
         ([0, 0], [1, 2], 3, "no probe is mated"),
-        ([4], [1], 3, "1..3"),
+        ([5], [1], 3, "1..3"),
         ([-1], [1], 3, "1..3"),
         ([1, 2], [1], 3, "a subject each"),
         ([1.5], [1], 3, "float64"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from visavis.errors import InputError
 from visavis.evaluation import searching
+from visavis.evaluation.identification import closed_set
 from visavis.evaluation.searching import Search, against_distractors, search
 
 Vectors = npt.NDArray[np.float32]
@@ -106,16 +107,17 @@ def test_no_embedding_counts_as_never_found() -> None:
         found=np.array([True, False, False, True]),
         gallery_found=there,
     )
-    assert found.ranks.tolist() == [1, 3, 0, 3], "the last of three enrolled"
+    assert found.ranks.tolist() == [1, 4, 0, 4], "beyond the last of three enrolled"
     assert found.own[[0, 1, 3]].tolist() == [1, -1, -1]
     assert found.best.tolist() == [1, -1, -1, 1], "whom it is taken for counts all the same"
     ranked = against_distractors(found, probes, np.eye(2, dtype=np.float32))
-    assert ranked.ranks.tolist() == [[2, 2, 2], [2, 3, 3]]
+    assert ranked.ranks.tolist() == [[2, 3, 3], [2, 4, 4]]
 
 
 def test_gallery_of_nobody_usable() -> None:
     found = search(np.eye(2, dtype=np.float32), [0, 5], np.zeros((1, 2)), [0], gallery_found=np.array([False]))
-    assert found.ranks.tolist() == [1, 0]
+    assert found.ranks.tolist() == [2, 0], "found at no rank, though there is but one"
+    assert closed_set(found.ranks, found.subjects, found.size).rank(5).value == 0
     assert found.best.tolist() == [-1, -1]
 
 

@@ -51,3 +51,9 @@ def test_a_file_made_to_fill_memory(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "x.npz", names=np.array(["a"]), vectors=np.zeros((1, 25_000_000), np.float32))
     with pytest.raises(InputError, match="would unpack to"):
         Embedded.load(tmp_path / "x.npz")
+
+
+def test_of_no_embeddings_none_is_there() -> None:
+    none = Embedded((), np.empty((0, 4), np.float32), np.empty(0, bool), "own").at(["ada", "bob"])
+    assert not none.found.any()
+    assert none.vectors.tolist() == [[0] * 4] * 2

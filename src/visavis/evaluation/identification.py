@@ -7,7 +7,7 @@ reach a threshold with any subject, FNIR the share of mated probes whose own sub
 subject to come first (Phillips, Grother and Micheals, "Evaluation methods in face recognition", Handbook of Face
 Recognition, 2011).
 
-A probe without an embedding, for want of a face, counts: it reaches nobody and its own subject comes last.
+A probe without an embedding, for want of a face, counts: it reaches nobody and its own subject comes at no rank.
 """
 
 from __future__ import annotations
@@ -191,7 +191,8 @@ def closed_set(
     ----------
     ranks, subjects
         ``(p,)``: at which rank the own subject came, from 1, and the number of the probe's person. Probes of rank 0,
-        whose subject is not enrolled, are left out. A `Search` has both, `DistractorRanks` for each of its sizes.
+        whose subject is not enrolled, are left out; rank ``gallery`` + 1 stands for never. A `Search` has both,
+        `DistractorRanks` for each of its sizes.
     gallery
         How many subjects are enrolled, or how many candidates there are.
     top
@@ -200,7 +201,7 @@ def closed_set(
     Raises
     ------
     InputError
-        If the lengths differ, no probe is mated, or a rank is not in 0..gallery.
+        If the lengths differ, no probe is mated, or a rank is not in 0..gallery + 1.
 
     Examples
     --------
@@ -214,7 +215,7 @@ def closed_set(
     rank, person = rank[rank != 0], person[rank != 0]
     if not len(rank):
         raise InputError("no probe is mated: no probe's subject is enrolled, so there is no rank to count")
-    if rank.min() < 0 or rank.max() > gallery or top < 1:
+    if rank.min() < 0 or rank.max() > gallery + 1 or top < 1:
         raise InputError(f"ranks lie in 1..{gallery}, how many are enrolled, not {rank.min()}..{rank.max()}")
     hits = rank[:, None] <= np.arange(1, min(gallery, top) + 1)
     low, high = _intervals(hits, person, level)

@@ -41,8 +41,9 @@ class Search:
     own
         Float32 ``(p,)``: the similarity to the probe's own subject; NaN where it is not enrolled.
     ranks
-        Intp ``(p,)``: at which rank the own subject comes, from 1; 0 where it is not enrolled. Ties are counted
-        pessimistically: whoever is as similar as the own subject comes before it.
+        Intp ``(p,)``: at which rank the own subject comes, from 1; 0 where it is not enrolled, ``size`` + 1 where it
+        can't be found, as the probe or all its templates lack an embedding. Ties are counted pessimistically: whoever
+        is as similar as the own subject comes before it.
     size
         How many subjects are enrolled.
     """
@@ -136,7 +137,7 @@ def search(
             values[inside, column[inside]] = -np.inf
             before[part] += np.count_nonzero(values >= (own[part] - _ROUNDING)[:, None], axis=1)
     size = len(np.unique(owners))
-    ranks = np.where(place >= 0, before + 1, size)
+    ranks = np.where(place >= 0, before + 1, size + 1)
     return Search(persons, best, own, np.where(mated, ranks, 0).astype(np.intp), size)
 
 
@@ -149,7 +150,8 @@ class DistractorRanks:
     sizes
         Intp ``(s,)``, rising: how many distractors.
     ranks
-        Intp ``(s, m)``: the rank of each mated probe's subject among it and that many distractors, from 1.
+        Intp ``(s, m)``: the rank of each mated probe's subject among it and that many distractors, from 1; one beyond
+        the last where it can't be found.
     subjects
         Intp ``(m,)``: the number of each mated probe's person.
     """
@@ -221,8 +223,8 @@ def against_distractors(
             if say is not None:
                 say(f"{start:,} of {int(steps[-1]):,} distractors")
         ranks[step] = before + 1
-    lost = searched.own[mated] <= -1  # without an embedding on either side: last, whatever a product of zeros says
-    ranks[:, lost] = steps[:, None] + 1
+    lost = searched.ranks[mated] > searched.size  # whatever a product of zeros says
+    ranks[:, lost] = steps[:, None] + 2
     return DistractorRanks(steps, ranks, searched.subjects[mated])
 
 

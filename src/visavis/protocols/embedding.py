@@ -73,8 +73,9 @@ class Embedded:
         where = {name: i for i, name in enumerate(self.names)}
         rows = np.array([where.get(name, -1) for name in names], np.intp)
         there = rows >= 0
-        vectors = np.where(there[:, None], self.vectors[rows], np.float32(0))
-        return Embedded(tuple(names), vectors, self.found[rows] & there, self.model, self.about)
+        vectors, found = np.zeros((len(rows), self.vectors.shape[1]), np.float32), np.zeros(len(rows), bool)
+        vectors[there], found[there] = self.vectors[rows[there]], self.found[rows[there]]
+        return Embedded(tuple(names), vectors, found, self.model, self.about)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write them as a NumPy ``.npz`` of plain arrays that only its owner may read, whole or not at all.

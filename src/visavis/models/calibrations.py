@@ -79,7 +79,7 @@ def _read(path: Path, size: int, _changed_ns: int) -> tuple[tuple[str, Calibrati
         return tuple((str(row["member_sha256"]), _table(row)) for row in rows)
     except OSError as error:
         raise InputError(f"the calibrations {path} can't be read: {reason(error)}") from None
-    except (InputError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (InputError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise InputError(
             f"the calibrations {path} are damaged ({error}); mend the file, or: visavis calibrate --remove {path.stem}"
         ) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 from collections.abc import Iterable
@@ -10,11 +9,9 @@ from importlib import metadata
 from pathlib import Path
 
 from visavis.errors import InputError
-from visavis.files import printable_path, reason
+from visavis.files import printable_path, reason, sha256_of
 
 __all__ = ["hashes", "versions"]
-
-_CHUNK = 2**20
 
 
 def versions(*packages: str) -> list[tuple[str, str]]:
@@ -49,12 +46,8 @@ def hashes(files: Iterable[str | os.PathLike[str] | None]) -> list[tuple[str, st
     for path in (Path(file) for file in files if file is not None):
         if not path.is_file():
             continue
-        digest = hashlib.sha256()
         try:
-            with path.open("rb") as file:
-                while block := file.read(_CHUNK):
-                    digest.update(block)
+            found.append((f"SHA-256 of {path.name}", sha256_of(path)))
         except OSError as error:
             raise InputError(f"{printable_path(path)} can't be read: {reason(error)}") from None
-        found.append((f"SHA-256 of {path.name}", digest.hexdigest()))
     return found

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.datasets.containers.conftest import picture
+from visavis.datasets.containers import recordio
 from visavis.datasets.containers.image_records import read_rec, write_rec
 from visavis.datasets.containers.recordio import Record, RecordFile, records
 from visavis.datasets.containers.samples import Classes, Sample
@@ -315,3 +316,12 @@ def test_several_processes_and_threads_share_a_file() -> None:
         keys = [1 + i % 6 for i in range(600)]
         found: list[Any] = list(pool.map(lambda key: file.record(key).id, keys))
     assert found == keys
+
+
+def test_parts_that_hold_nothing_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordio, "MAX_IMAGE", 10_000)
+    frame = struct.Struct("<II")
+    first, middle = frame.pack(0xCED7230A, 1 << 29), frame.pack(0xCED7230A, 2 << 29)
+    (tmp_path / "x.rec").write_bytes(first + middle * 5000)
+    with pytest.raises(InputError, match="10000 are the limit"):
+        list(records(tmp_path / "x.rec"))

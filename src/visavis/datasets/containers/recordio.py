@@ -125,7 +125,7 @@ def _payload(take: Callable[[int], bytes]) -> tuple[bytes, int] | None:
         part, size = word >> 29, word & _LENGTH
         if part not in (_NEXT if parts else _ALONE):
             raise InputError("is a part of a split record out of order: the file is damaged")
-        length += size
+        length += size + (len(_MAGIC) if parts else 0)  # what stands between parts; they may hold nothing
         if length > MAX_IMAGE:
             raise InputError(f"announces {length} bytes; {MAX_IMAGE} are the limit")
         padded = (size + 3) & ~3

@@ -11,7 +11,8 @@ from scipy.stats import binomtest
 from visavis.errors import InputError
 from visavis.evaluation import all_pairs
 from visavis.evaluation.all_pairs import AllPairs
-from visavis.evaluation.groups import GroupRates, evaluate_groups, evaluate_groups_of_all, numbered
+from visavis.evaluation.group_rates import GroupRates
+from visavis.evaluation.groups import evaluate_groups, evaluate_groups_of_all, numbered
 from visavis.evaluation.intervals import subject_draws
 from visavis.evaluation.rates import Scores
 

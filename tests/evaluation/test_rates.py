@@ -16,10 +16,12 @@ from sklearn.metrics import det_curve, roc_auc_score, roc_curve
 from visavis.errors import InputError
 from visavis.evaluation import bootstrap
 from visavis.evaluation.all_pairs import evaluate_all_pairs
+from visavis.evaluation.batches import VerificationMetric
 from visavis.evaluation.bootstrap import WeighedPairs, pair_weights
 from visavis.evaluation.curves import ErrorCurve
 from visavis.evaluation.intervals import measurable, trials_needed, wilson
-from visavis.evaluation.rates import CONSTANT, Scores, VerificationMetric, evaluate_scores, train_test
+from visavis.evaluation.rates import CONSTANT, Scores, evaluate_scores
+from visavis.evaluation.train_test import train_test
 from visavis.evaluation.verification import tar_at_far, ten_fold
 
 from .test_all_pairs import every_pair, people

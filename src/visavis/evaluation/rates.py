@@ -34,14 +34,11 @@ __all__ = [
     "FoldAccuracy",
     "RateAt",
     "Scores",
-    "TrainTest",
-    "VerificationMetric",
     "VerificationResult",
     "auc_estimate",
     "eer_estimate",
     "evaluate_scores",
     "rates_at",
-    "train_test",
 ]
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
@@ -378,107 +375,3 @@ def _warnings(scores: Scores) -> tuple[str, ...]:
     if scores.subjects is None:
         said.append("subjects are not known: intervals take pairs as independent, and are too narrow if people recur")
     return tuple(said)
-
-
-@dataclass(frozen=True)
-class TrainTest:
-    """A threshold chosen on some pairs, and what it does on others."""
-
-    threshold: float
-    train_accuracy: float
-    accuracy: Estimate
-    warnings: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        return {
-            "threshold": self.threshold,
-            "train_accuracy": self.train_accuracy,
-            "accuracy": self.accuracy.to_dict(),
-            "warnings": list(self.warnings),
-        }
-
-
-def train_test(train: Scores, test: Scores, *, level: float = 0.95, repeats: int = 400, seed: int = 2026) -> TrainTest:
-    """Choose the threshold that decides most training pairs rightly, and report it on the test pairs.
-
-    The protocol of LFW's View 1 (``pairsDevTrain.txt``, ``pairsDevTest.txt``). Of thresholds that are equally good the
-    middle one is taken. The interval is exact where test pairs are independent, else a bootstrap over subjects.
-    Subjects are numbered alike in both, and a warning says how many are in both.
-
-    Examples
-    --------
-    >>> train = Scores([0.8, 0.6, 0.3, 0.1], [True, True, False, False])
-    >>> test = Scores([0.7, 0.5, 0.2, 0.0], [True, True, False, False])
-    >>> result = train_test(train, test)
-    >>> result.threshold, result.accuracy.value
-    (0.6, 0.75)
-    """
-    curve = ErrorCurve.of(train.similarities[train.mated], train.similarities[~train.mated])
-    right = curve.mated_accepted + curve.nonmated - curve.nonmated_accepted
-    best = np.flatnonzero(right == right.max())
-    at = best[len(best) // 2]
-    threshold = float(curve.thresholds[at])
-    decided = (test.similarities >= threshold) == test.mated
-    hits = int(decided.sum())
-    if test.independent:
-        share = exact_share(hits, len(test), level)
-    else:
-        weights = pair_weights(test.mated, test.subjects, repeats, seed)
-        share = bootstrap_share(hits, len(test), [np.average(decided, weights=w) for w in weights if w.any()], level)
-    both = () if train.subjects is None or test.subjects is None else np.intersect1d(train.subjects, test.subjects)
-    said = f"subjects in the training and the test pairs: {len(both):,}; the accuracy may be too good"
-    return TrainTest(threshold, float(right[at] / len(train)), share, (said,) if len(both) else ())
-
-
-class VerificationMetric:
-    """Collects similarities batch by batch, then measures them all.
-
-    Examples
-    --------
-    >>> metric = VerificationMetric()
-    >>> metric.update([0.9, 0.1], [True, False])
-    >>> metric.update([0.8, 0.3], [True, False])
-    >>> metric.compute(fars=[0.5]).auc.value
-    1.0
-    """
-
-    def __init__(self) -> None:
-        self._batches: list[tuple[npt.NDArray[Any] | None, ...]] = []
-
-    def update(
-        self,
-        similarities: npt.ArrayLike,
-        mated: npt.ArrayLike,
-        subjects: npt.ArrayLike | None = None,
-        folds: npt.ArrayLike | None = None,
-    ) -> None:
-        """Add pairs; all batches have subjects and folds, or none has."""
-        batch = tuple(None if given is None else np.asarray(given) for given in (similarities, mated, subjects, folds))
-        if self._batches and [part is None for part in batch] != [part is None for part in self._batches[0]]:
-            raise InputError("either all batches have subjects and folds, or none has")
-        self._batches.append(batch)
-
-    def scores(self) -> Scores:
-        """Return all pairs."""
-        if not self._batches:
-            raise InputError("there are no pairs yet: call update first")
-        parts = zip(*self._batches, strict=True)
-        try:
-            joined = [None if part[0] is None else np.concatenate(part) for part in parts]
-        except ValueError as error:
-            raise InputError(f"batches don't fit together: {error}") from None
-        s, m, subjects, folds = joined
-        assert s is not None
-        assert m is not None
-        return Scores(s, m, subjects, folds=folds)
-
-    def compute(
-        self, fars: Sequence[float] = FARS, *, level: float = 0.95, repeats: int = 400, seed: int = 2026
-    ) -> VerificationResult:
-        """Measure them; see `evaluate_scores`."""
-        return evaluate_scores(self.scores(), fars, level=level, repeats=repeats, seed=seed)
-
-    def reset(self) -> None:
-        """Forget all pairs."""
-        self._batches.clear()

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from visavis.errors import InputError
 from visavis.evaluation.all_pairs import evaluate_all_pairs
 from visavis.evaluation.curves import ErrorCurve
-from visavis.evaluation.groups import GroupResult, evaluate_groups, evaluate_groups_of_all, numbered
+from visavis.evaluation.group_rates import GroupResult
+from visavis.evaluation.groups import evaluate_groups, evaluate_groups_of_all, numbered
 from visavis.evaluation.intervals import least_measurable, trials_needed
 from visavis.protocols.embedding import Embedded
 from visavis.protocols.scores import Labels, ScoreFile

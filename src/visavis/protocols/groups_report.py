@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from visavis.evaluation.groups import Differential, GroupRates, GroupResult
+from visavis.evaluation.group_rates import Differential, GroupRates, GroupResult
 from visavis.evaluation.intervals import Estimate
 from visavis.protocols.groups import Groups
 from visavis.reporting.document import Bars, Document, Part, Section, Table, Text

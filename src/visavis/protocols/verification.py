@@ -18,12 +18,11 @@ from visavis.evaluation.rates import (
     FARS,
     RateAt,
     Scores,
-    TrainTest,
     VerificationResult,
     evaluate_scores,
-    train_test,
 )
 from visavis.evaluation.significance import Comparison, compare_models
+from visavis.evaluation.train_test import TrainTest, train_test
 from visavis.evaluation.verification import pair_similarities
 from visavis.protocols.embedding import Embedded
 from visavis.protocols.pair_sets import PairSet

@@ -15,7 +15,7 @@ from visavis.cli.report import Column, Report, rate
 from visavis.errors import InputError
 
 if TYPE_CHECKING:
-    from visavis.evaluation.groups import GroupRates
+    from visavis.evaluation.group_rates import GroupRates
     from visavis.evaluation.intervals import Estimate
     from visavis.protocols.groups import Groups
 

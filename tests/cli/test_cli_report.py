@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.console import Console
 
-from visavis.cli.report import Column, Report, _fit, measured, printable, rate, rate_at
+from visavis.cli.report import Column, Report, _fit, _Table, measured, printable, rate, rate_at
 from visavis.errors import ImageError, InputError, StorageError
 from visavis.models.cards import Calibration
 
@@ -50,6 +51,28 @@ def test_a_cell_never_exceeds_its_width(text: str, width: int, keep: str) -> Non
     assert cell_len(fitted) <= width
     if cell_len(shown) <= width:
         assert fitted == shown
+
+
+def test_figures_are_never_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where columns don't fit side by side, they stand below each other."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    columns = [
+        Column("what", 16),
+        Column("of"),
+        Column("value", 9, right=True),
+        Column("95 % interval", 18, right=True),
+    ]
+    cells = ["balanced accuracy", "", "93.750%", "74.17% .. 100.00%"]
+    for width in (40, 80):
+        console = Console(file=io.StringIO(), width=width)
+        table = _Table(columns)
+        table.row(cells, console)
+        table.row(cells, console)
+        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        assert max(map(len, lines)) <= width
+        assert sum("93.750%" in line for line in lines) == 2
+        assert sum("74.17% .. 100.00%" in line for line in lines) == 2
+        assert sum("95 % interval" in line for line in lines) == (2 if width == 40 else 1)
 
 
 @given(st.text(max_size=60))

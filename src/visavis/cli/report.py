@@ -271,12 +271,31 @@ class _Table:
         pairs = zip(self._columns, cells, strict=True)
         shown = [(column, printable(cell)) for column, cell in pairs if not column.piped]
         widths = _widths([column for column, _ in shown], console.width)
+        if sum(widths) + 2 * (len(widths) - 1) > console.width:  # a figure that is cut off is a wrong one
+            self._stacked(shown, console)
+            return
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=not self._started, header_style="dim")
         for (column, _), width in zip(shown, widths, strict=True):
             table.add_column(column.title, width=width, justify="right" if column.right else "left", no_wrap=True)
         table.add_row(
             *(Text(_fit(cell, width, column.keep)) for (column, cell), width in zip(shown, widths, strict=True))
         )
+        console.print(table)
+        self._started = True
+
+    def _stacked(self, shown: Sequence[tuple[Column, str]], console: Console) -> None:
+        """Give a row as lines of a title and a cell each, where columns don't fit side by side."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+        table.add_column(style="dim", max_width=console.width // 2)
+        table.add_column(overflow="fold")
+        for column, cell in shown:
+            if cell:
+                table.add_row(column.title, Text(cell))
+        if self._started:
+            console.print()
         console.print(table)
         self._started = True
 

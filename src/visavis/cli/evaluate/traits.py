@@ -20,11 +20,11 @@ __all__ = ["traits"]
 
 _MAX_GROUPS = 1000
 _COLUMNS = (
-    Column("group", 12),
-    Column("what", 18),
+    Column("group", 10),
+    Column("what", 17),
     Column("of"),
     Column("faces", 8, right=True),
-    Column("value", 9, right=True),
+    Column("value", 8, right=True),
     Column("95 % interval", 18, right=True),
 )
 

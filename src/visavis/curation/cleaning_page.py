@@ -45,7 +45,8 @@ def cleaning_document(
     """
     counts = Counter(suspect.reason for suspect in suspects)
     people = len(set(seen.data.people))
-    summary = f"{len(suspects):,} suspects among {len(seen.data.photos):,} photos of {people:,} people."
+    found = f"{len(suspects):,} suspect{'s' * (len(suspects) != 1)}"
+    summary = f"{found} among {len(seen.data.photos):,} photos of {people:,} people."
     rows = [[_TITLES[why], f"{number:,}"] for why, number in counts.most_common()]
     sections = [Section("Found", [Table("Suspects by reason", ["reason", "suspects"], rows)])] if rows else []
     pictures = _Shown(seen, known)

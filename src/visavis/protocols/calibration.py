@@ -67,7 +67,7 @@ class Calibrated:
             said.append(
                 f"an FMR of {fmr:g} can't be shown by {found.nonmated_pairs:,} pairs of different people: without one "
                 f"error among n the FMR is still only below 3/n, so {trials_needed(fmr):,} would be needed; the "
-                f"strictest rate in the table is {found.points[-1].fmr:g}"
+                f"strictest rate in the table is {found.points[-1].fmr:g}, and no decision can ask for a stricter one"
             )
         else:
             point = min(found.points, key=lambda point: abs(np.log(point.fmr / fmr)))

@@ -164,6 +164,16 @@ def test_embeddings_of_other_photos(run: Run, small: Path, tmp_path: Path) -> No
     assert any("the same" in text for text in constant.json["warnings"])
 
 
+def test_a_bin_of_photos(run: Run, small: Path, tmp_path: Path) -> None:
+    photo = (small / PEOPLE[0] / f"{PEOPLE[0]}_0001.jpg").read_bytes()
+    path = tmp_path / "photos.bin"
+    path.write_bytes(pickle.dumps(([photo] * 40, [True, False] * 10)))
+    result = run(*COMMAND, path)
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "takes uint8 crops" in result.err
+    assert "visavis datasets align" in result.err
+
+
 def test_a_bin_of_aligned_crops(run: Run, small: Path, tmp_path: Path) -> None:
     """As InsightFace's tools make one: JPEG of crops of 112 pixels, pickled."""
     analyzer = Analyzer(recognizer=None)

@@ -216,4 +216,7 @@ def _aligned(data: PhotoSet, analyzer: Analyzer, rows: Sequence[int]) -> Iterato
         if len(sizes) > 1:
             shown = " and ".join(f"{width} x {height}" for height, width in sorted(sizes)[:2])
             raise InputError(f"aligned crops are all of one size, not {shown}; photos take no --aligned")
-        yield from analyzer.embed(np.stack(crops)).vectors
+        try:
+            yield from analyzer.embed(np.stack(crops)).vectors
+        except InputError as error:
+            raise InputError(f"{error}; photos are cut to crops by visavis datasets align") from None

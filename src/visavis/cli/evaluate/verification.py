@@ -85,7 +85,9 @@ def verification(
     how: Recognition,
     machine: Machine,
 ) -> None:
-    """Measure how well pairs of photos are told apart: accuracy, EER, AUC, TAR at FARs, with intervals.
+    """Measure how well pairs of photos are told apart.
+
+    Accuracy, EER, AUC and TAR at FARs, with intervals.
 
     LFW's View 2 is ten folds, each decided at the threshold that is best on the others; View 1 is reported too where
     its lists are there. A .bin of InsightFace (CFP, AgeDB, CALFW, CPLFW) holds aligned crops. Several models are

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from visavis.datasets.photos import PhotoSet
-from visavis.errors import InputError, VisavisError
+from visavis.errors import InputError
 from visavis.evaluation.calibration import Measured, measure
 from visavis.evaluation.intervals import least_measurable, trials_needed
-from visavis.image import load_image
 from visavis.models.cards import Calibration
 from visavis.protocols.embedding import Embedded
-from visavis.reporting.document import Curve, Document, Figure, Picture, Pictures, Section, Table, Text
+from visavis.protocols.pictures import picture_of
+from visavis.reporting.document import Curve, Document, Figure, Pictures, Section, Table, Text
 
 __all__ = ["Calibrated", "Suspect", "calibrate", "calibration_document"]
 
@@ -236,14 +236,7 @@ def _suspicious(done: Calibrated, photos: PhotoSet | None) -> list[Any]:
     if photos is not None:
         where = {name: i for i, name in enumerate(photos.photos)}
         shown = done.suspects[:_PICTURES]
-        rows = [[_picture(photos, where[name], name) for name in pair.photos] for pair in shown]
+        rows = [[picture_of(photos, where[name]) for name in pair.photos] for pair in shown]
         captions = [f"{' and '.join(pair.people)}: {pair.similarity:.3f}" for pair in shown]
         parts.append(Pictures("The most similar", rows, captions))
     return parts
-
-
-def _picture(photos: PhotoSet, i: int, name: str) -> Picture:
-    try:
-        return Picture(load_image(photos.read(i)), name)
-    except VisavisError:
-        return Picture(np.zeros((8, 8, 3), np.uint8), f"{name} can't be read any more")

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from visavis.datasets.photos import PhotoSet
-from visavis.errors import VisavisError
 from visavis.evaluation.hardest import HardPairs
 from visavis.evaluation.intervals import Estimate
 from visavis.evaluation.significance import Comparison
-from visavis.image import load_image
+from visavis.protocols.pictures import picture_of
 from visavis.protocols.verification import Verified
-from visavis.reporting.document import Curve, Document, Figure, Part, Picture, Pictures, Section, Table, Text
+from visavis.reporting.document import Curve, Document, Figure, Part, Pictures, Section, Table, Text
 
 __all__ = ["percent", "verification_document"]
 
@@ -118,19 +117,19 @@ def _rates(found: Sequence[Verified]) -> list[Part]:
     rows = [[one.model, percent(one.result.eer), f"{one.result.eer_threshold:.4f}", _area(one)] for one in found]
     parts.append(Table("Equal error rate, area under the ROC", ["model", "EER", "threshold", "AUC"], rows))
     cells = []
+    few: dict[float, int] = {}  # FARs that can't be shown, and the pairs it takes
     for one in found:
         for rate in one.result.rates:
             if rate.tar is None or rate.fmr is None or rate.threshold is None:
-                few = f"takes {rate.pairs_needed:,} non-mated pairs"
-                cells.append([one.model, f"{rate.far:g}", "", few, ""])
+                few[rate.far] = rate.pairs_needed
                 continue
             around = f"{rate.fmr.value:.2g} ({rate.fmr.low:.1e} to {rate.fmr.high:.1e})"
             cells.append([one.model, f"{rate.far:g}", f"{rate.threshold:.4f}", percent(rate.tar), around])
     first = found[0].result
-    note = (
-        f"{first.mated:,} mated and {first.nonmated:,} non-mated pairs; intervals of 95 % by {first.interval}. A FAR "
-        "that so few pairs can't show is not given (rule of three)."
-    )
+    note = f"{first.mated:,} mated and {first.nonmated:,} non-mated pairs; intervals of 95 % by {first.interval}."
+    if few:
+        listed = ", ".join(f"{far:g} ({needed:,})" for far, needed in few.items())
+        note += f" Not measurable on so few, with the non-mated pairs it takes by the rule of three: FAR {listed}."
     columns = ["model", "FAR", "threshold", "TAR (95 % interval)", "FMR there (95 % interval)"]
     parts.append(Table("TAR at a FAR", columns, cells, note))
     warned = [f"{one.model}: {text}." for one in found for text in one.result.warnings]
@@ -269,7 +268,7 @@ def _hardest(hard: HardPairs, photos: PhotoSet, pictures: bool) -> list[Part]:
         if not len(rows):
             continue
         if pictures:
-            shown = [[_picture(photos, int(i)) for i in pair] for pair in rows[:_PICTURES]]
+            shown = [[picture_of(photos, int(i)) for i in pair] for pair in rows[:_PICTURES]]
             parts.append(Pictures(title, shown, [f"{value:.3f}" for value in similarities[:_PICTURES]]))
         cells = [[*(photos.photos[i] for i in pair), f"{s:.4f}"] for pair, s in zip(rows, similarities, strict=True)]
         listed = cells[_PICTURES:_LISTED] if pictures else cells[:_LISTED]
@@ -290,11 +289,3 @@ def _listed(hard: HardPairs, photos: PhotoSet) -> dict[str, Any]:
             ("nonmated", hard.nonmated, hard.nonmated_similarities),
         )
     }
-
-
-def _picture(photos: PhotoSet, i: int) -> Picture:
-    name = photos.photos[i]
-    try:
-        return Picture(load_image(photos.read(i)), name)
-    except VisavisError:
-        return Picture(np.full((8, 8, 3), 128, np.uint8), f"{name} can't be read any more")

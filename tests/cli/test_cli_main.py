@@ -34,10 +34,21 @@ ALL = dict(commands(typer.main.get_command(app)))
 def test_the_commands_are_those_agreed_on() -> None:
     top = {path[0] for path in ALL}
     agreed = {"detect", "verify", "enroll", "identify", "find", "gallery", "models", "demo", "doctor", "bench"}
-    assert top == agreed | {"classify", "datasets"}
+    assert top == agreed | {"classify", "cluster", "calibrate", "datasets", "evaluate"}
     gallery, models = ({path[1] for path in ALL if path[0] == group} for group in ("gallery", "models"))
     assert gallery >= {"ls", "show", "rm", "export", "import", "erase", "rename"}
     assert models >= {"ls", "fetch", "show", "verify", "add", "rm", "compare"}
+    measured = {path[1] for path in ALL if path[0] == "evaluate"}
+    assert measured >= {
+        "verification",
+        "identification",
+        "detection",
+        "landmarks",
+        "attacks",
+        "traits",
+        "groups",
+        "ijb",
+    }
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)

@@ -105,8 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:
-        with contextlib.suppress(OSError, ValueError):  # else the flush at exit would complain
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 141
     except VisavisError as error:
         return _fail(str(error), exit_code(error))
@@ -115,8 +114,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _fail("out of memory; use fewer or smaller images")
     except OSError as error:
+        if error.filename is None:  # a full disk under stdout, which what is left to print would meet again
+            _drop_output()
         return _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
     return 0
+
+
+def _drop_output() -> None:
+    """Let nothing more be printed to a stdout that takes nothing: the flush at exit would complain."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(error: Exception) -> int:

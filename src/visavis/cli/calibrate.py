@@ -78,9 +78,12 @@ def calibrate(
 
     \b
     Examples:
-      visavis calibrate staff/ --name "front door" --report calibration.html
-      visavis calibrate staff/ --recognizer dlib-resnet --fmr 1e-3
-      visavis calibrate --embeddings mine.npz --labels people.csv --name lab
+      visavis calibrate staff/ --name "front door" \\
+        --report calibration.html
+      visavis calibrate staff/ --recognizer dlib-resnet \\
+        --fmr 1e-3
+      visavis calibrate --embeddings mine.npz \\
+        --labels people.csv --name lab
       visavis calibrate --remove sface
     """
     with Report("calibrate", as_json=as_json, columns=_COLUMNS, items="skipped_photos") as report:

@@ -101,8 +101,10 @@ def cluster(
     \b
     Examples:
       visavis cluster photos/ --out people/
-      visavis cluster --from people/ --enroll 3=Ada --enroll 5=Bob -g people.db
-      visavis cluster photos/ -g people.db --crops --out people/
+      visavis cluster --from people/ --enroll 3=Ada \\
+        --enroll 5=Bob -g people.db
+      visavis cluster photos/ -g people.db --crops \\
+        --out people/
     """
     from visavis.curation import album as albums
 

@@ -58,9 +58,12 @@ def align(
     \b
     Examples:
       visavis datasets align photos/ --out crops/
-      visavis datasets align photos/ --out crops/ --size 112x96 --face central
-      visavis datasets align photos/ --out crops/ --size 160 --way box --margin 32px
-      visavis datasets align photos/ --out crops/ --min-face 60 --min-sharpness 0.33 --max-yaw 45
+      visavis datasets align photos/ --out crops/ \\
+        --size 112x96 --face central
+      visavis datasets align photos/ --out crops/ --size 160 \\
+        --way box --margin 32px
+      visavis datasets align photos/ --out crops/ \\
+        --min-face 60 --min-sharpness 0.33 --max-yaw 45
     """
     from visavis.analysis.quality import QualityGate
     from visavis.curation.alignment import MANIFEST, Recipe, align_folder

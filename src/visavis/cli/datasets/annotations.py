@@ -54,8 +54,10 @@ def convert_annotations(
 
     \b
     Examples:
-      visavis datasets annotations wider_face_val_bbx_gt.txt set/ --to yolo --images WIDER_val/images
-      visavis datasets annotations Annotations/ instances.json --to coco
+      visavis datasets annotations wider_face_val_bbx_gt.txt \\
+        set/ --to yolo --images WIDER_val/images
+      visavis datasets annotations Annotations/ \\
+        instances.json --to coco
     """
     from visavis.datasets.annotations import ANNOTATION_FORMATS, read_annotations, recognize, write_annotations
 

@@ -63,9 +63,12 @@ def clean(
 
     \b
     Examples:
-      visavis datasets clean photos/ --list suspects.csv --report suspects.html
-      visavis datasets clean crops/ --face aligned --list suspects.csv
-      visavis datasets clean photos/ --apply suspects.csv --out cleaned/
+      visavis datasets clean photos/ --list suspects.csv \\
+        --report suspects.html
+      visavis datasets clean crops/ --face aligned \\
+        --list suspects.csv
+      visavis datasets clean photos/ --apply suspects.csv \\
+        --out cleaned/
     """
     if (apply is None) != (out is None):
         raise InputError("--apply and --out go together: a list, and the new folder it makes")

@@ -49,9 +49,11 @@ def convert(
     \b
     Examples:
       visavis datasets convert train.rec photos/
-      visavis datasets convert photos/ shards/train-%06d.tar --shard-size 10000
+      visavis datasets convert photos/ shards/train-%06d.tar \\
+        --shard-size 10000
       visavis datasets convert lfw.zip lfw.bin
-      visavis datasets convert damaged.tfrecord rescued/ --skip-bad
+      visavis datasets convert damaged.tfrecord rescued/ \\
+        --skip-bad
     """
     from visavis.datasets.containers.conversion import convert as converted
 

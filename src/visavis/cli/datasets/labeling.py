@@ -51,8 +51,10 @@ def label(
 
     \b
     Examples:
-      visavis datasets label screens/ --to label-studio --out labels/
-      visavis datasets label screens/ --to coco --out labels/ --min-face 12 --score 0.3
+      visavis datasets label screens/ --to label-studio \\
+        --out labels/
+      visavis datasets label screens/ --to coco \\
+        --out labels/ --min-face 12 --score 0.3
     """
     from visavis.curation.labeling import common_folder, label_pictures
     from visavis.datasets.annotations import write_annotations
@@ -144,8 +146,11 @@ def corrections(
 
     \b
     Examples:
-      visavis datasets corrections project-1-export.json --against labels/
-      visavis datasets corrections cvat.json --against labels/ --to yolo --out set/ --images screens/
+      visavis datasets corrections project-1-export.json \\
+        --against labels/
+      visavis datasets corrections cvat.json \\
+        --against labels/ --to yolo --out set/ \\
+        --images screens/
     """
     from visavis.curation.labeling import compare, cut_faces
     from visavis.datasets.annotations import label_studio, read_annotations, recognize, write_annotations

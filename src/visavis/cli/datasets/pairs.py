@@ -38,7 +38,8 @@ def pairs(
     \b
     Examples:
       visavis datasets pairs lfw/ --out pairs.txt
-      visavis datasets pairs crops/ --out pairs.txt --folds 5 --each 100 --seed 7
+      visavis datasets pairs crops/ --out pairs.txt \\
+        --folds 5 --each 100 --seed 7
     """
     from visavis.datasets.pairs import fits_lfw, lfw_text, list_text, make_pairs
     from visavis.datasets.photos import PeopleFolder

@@ -50,8 +50,10 @@ def split(
     \b
     Examples:
       visavis datasets split crops/ --out split/
-      visavis datasets split crops/ --out lists/ --lists --parts train=0.7,test=0.3
-      visavis datasets split crops/ --out split/ --at-least 5 --at-most 50 --seed 7
+      visavis datasets split crops/ --out lists/ --lists \\
+        --parts train=0.7,test=0.3
+      visavis datasets split crops/ --out split/ \\
+        --at-least 5 --at-most 50 --seed 7
     """
     from visavis.datasets.placing import photo_files, place_files
     from visavis.datasets.splits import same_files, same_people, split_people

@@ -42,7 +42,8 @@ def statistics(
     \b
     Examples:
       visavis datasets statistics photos/
-      visavis datasets statistics crops/ --face aligned --report statistics.html
+      visavis datasets statistics crops/ --face aligned \\
+        --report statistics.html
     """
     from visavis.curation.inspection import inspect_photos
     from visavis.curation.statistics import MEASURES, statistics_document, statistics_of

@@ -67,7 +67,8 @@ def attacks(
     \b
     Examples:
       visavis evaluate attacks test.csv --development dev.csv
-      visavis evaluate attacks test.csv --threshold 0.5 --bona-fide live
+      visavis evaluate attacks test.csv --threshold 0.5 \\
+        --bona-fide live
     """
     from visavis.evaluation.attacks import evaluate_attacks
 

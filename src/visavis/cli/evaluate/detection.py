@@ -74,9 +74,12 @@ def detection(
 
     \b
     Examples:
-      visavis evaluate detection instances.json photos/ --detector mtcnn --score 0.05
-      visavis evaluate detection wider_face_split/ --predictions out/ --protocol wider
-      visavis evaluate detection labels/ photos/ --from yolo --report detector.html
+      visavis evaluate detection instances.json photos/ \\
+        --detector mtcnn --score 0.05
+      visavis evaluate detection wider_face_split/ \\
+        --predictions out/ --protocol wider
+      visavis evaluate detection labels/ photos/ --from yolo \\
+        --report detector.html
     """
     from visavis.datasets.annotations import recognize
     from visavis.protocols.detection import PROTOCOLS, detect_pictures, measure, paired

@@ -63,8 +63,10 @@ def groups(
 
     \b
     Examples:
-      visavis evaluate groups embeddings.npz --labels people.csv --by sex --fmr 1e-3
-      visavis evaluate groups pairs.csv --threshold 0.36 --report groups.html
+      visavis evaluate groups embeddings.npz \\
+        --labels people.csv --by sex --fmr 1e-3
+      visavis evaluate groups pairs.csv --threshold 0.36 \\
+        --report groups.html
     """
     from visavis.protocols.embedding import Embedded
     from visavis.protocols.groups import groups_of_embeddings, groups_of_scores

@@ -86,8 +86,10 @@ def identification(
     \b
     Examples:
       visavis evaluate identification lfw-dev
-      visavis evaluate identification photos/ --enroll 3 --strangers 0.3 --report id.html
-      visavis evaluate identification lfw-dev --embeddings mine.npz --distractors others.npy
+      visavis evaluate identification photos/ --enroll 3 \\
+        --strangers 0.3 --report id.html
+      visavis evaluate identification lfw-dev \\
+        --embeddings mine.npz --distractors others.npy
     """
     from visavis.datasets.lfw import Lfw, data_path
     from visavis.datasets.photos import open_photos

@@ -65,8 +65,10 @@ def ijb(
 
     \b
     Examples:
-      visavis evaluate ijb IJBC --recognizer sface --report ijbc.html
-      visavis evaluate ijb IJBC --embeddings features.npy --weights score+norm
+      visavis evaluate ijb IJBC --recognizer sface \\
+        --report ijbc.html
+      visavis evaluate ijb IJBC --embeddings features.npy \\
+        --weights score+norm
     """
     from visavis.datasets.ijb import Ijb
     from visavis.evaluation.intervals import exact_binomial

@@ -56,7 +56,8 @@ def landmarks(
     \b
     Examples:
       visavis evaluate landmarks keypoints.json photos/
-      visavis evaluate landmarks keypoints.json photos/ --landmarks dlib-68 --by box
+      visavis evaluate landmarks keypoints.json photos/ \\
+        --landmarks dlib-68 --by box
     """
     from visavis.protocols.landmarks import find_landmarks, measure_landmarks
 

@@ -102,9 +102,12 @@ def verification(
     \b
     Examples:
       visavis evaluate verification lfw-dev --report lfw.html
-      visavis evaluate verification lfw-dev --model sface --model accurate@mtcnn
-      visavis evaluate verification agedb_30.bin --recognizer dlib-resnet
-      visavis evaluate verification photos/ --all-pairs --embeddings mine=mine.npz
+      visavis evaluate verification lfw-dev --model sface \\
+        --model accurate@mtcnn
+      visavis evaluate verification agedb_30.bin \\
+        --recognizer dlib-resnet
+      visavis evaluate verification photos/ --all-pairs \\
+        --embeddings mine=mine.npz
       visavis evaluate verification --scores scores.csv
     """
     from visavis.evaluation.rates import FARS

@@ -16,7 +16,6 @@ from sklearn.metrics import det_curve, roc_auc_score, roc_curve
 from visavis.errors import InputError
 from visavis.evaluation import bootstrap
 from visavis.evaluation.all_pairs import evaluate_all_pairs
-from visavis.evaluation.batches import VerificationMetric
 from visavis.evaluation.bootstrap import WeighedPairs, pair_weights
 from visavis.evaluation.curves import ErrorCurve
 from visavis.evaluation.intervals import measurable, trials_needed, wilson
@@ -293,23 +292,6 @@ def test_view_1_takes_its_threshold_from_the_training_pairs() -> None:
         tuple(binomtest(hits, 1000).proportion_ci(method="exact"))
     )
     assert json.dumps(result.to_dict())
-
-
-def test_batches_are_measured_as_one() -> None:
-    rng = np.random.default_rng(5)
-    mated = rng.random(500) < 0.5
-    s, subjects, folds = rng.normal(mated), np.stack([np.arange(500) % 50] * 2, axis=1), np.arange(500) % 5
-    subjects[~mated, 1] = (subjects[~mated, 1] + 1) % 50
-    metric = VerificationMetric()
-    for part in np.array_split(np.arange(500), 7):
-        metric.update(s[part], mated[part], subjects[part], folds[part])
-    once = evaluate_scores(Scores(s, mated, subjects, folds=folds), repeats=20)
-    assert metric.compute(repeats=20).to_dict() == once.to_dict()
-    with pytest.raises(InputError, match="all batches"):
-        metric.update([0.5], [True])
-    metric.reset()
-    with pytest.raises(InputError, match="no pairs yet"):
-        metric.compute()
 
 
 MATED = np.array([True, False, True])

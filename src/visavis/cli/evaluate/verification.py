@@ -186,7 +186,11 @@ class _Source:
 
     def facts(self, named: Sequence[Recognition], machine: Machine, brought: Sequence[str]) -> list[tuple[str, str]]:
         """Return what is needed to measure it again: of these models and these files of embeddings."""
+        from visavis.reporting.facts import hash_of_names
+
         settings = [("data", self.name), *([("face of a photo", self.choose)] if named else [])]
+        if self.photos is not None:
+            settings.append(("SHA-256 of the photos' names", hash_of_names(self.photos.photos)))
         files: list[str | Path] = [*self.files, *brought]
         return provenance(settings, files, named, machine.exact, crops=self.choose == "aligned")
 

@@ -342,4 +342,4 @@ def test_names_of_models(run: Run, small: Path, tmp_path: Path, spec: str, model
     assert [one["model"] for one in result.json["models"]] == [model]
     facts = json.loads(page.with_suffix(".json").read_text("utf-8"))["facts"]
     hashed = {one["name"].removeprefix("SHA-256 of ") for one in facts if re.fullmatch("[0-9a-f]{64}", one["value"])}
-    assert hashed == {*named, "two.txt"}
+    assert hashed == {*named, "two.txt", "the photos' names"}

@@ -34,6 +34,12 @@ class HardPairs:
     nonmated: Ints
     nonmated_similarities: npt.NDArray[np.float64]
 
+    @classmethod
+    def none(cls) -> HardPairs:
+        """Return no pairs."""
+        empty, values = np.empty((0, 2), np.intp), np.empty(0)
+        return cls(empty, values, empty, values)
+
 
 def hardest(scores: Scores, number: int = 10, *, absent: float | None = None) -> HardPairs:
     """Return the hardest of pairs whose photos are known.
@@ -46,8 +52,7 @@ def hardest(scores: Scores, number: int = 10, *, absent: float | None = None) ->
         The similarity of pairs that could not be compared, which are left out.
     """
     if scores.photos is None:
-        empty, none = np.empty((0, 2), np.intp), np.empty(0)
-        return HardPairs(empty, none, empty, none)
+        return HardPairs.none()
     compared = np.ones(len(scores), bool) if absent is None else scores.similarities != absent
     found = []
     for mated, sign in ((True, 1), (False, -1)):

@@ -22,6 +22,7 @@ __all__ = [
     "flawless",
     "least_measurable",
     "measurable",
+    "percent",
     "subject_draws",
     "trials_needed",
     "wilson",
@@ -40,6 +41,17 @@ class Estimate:
     def to_dict(self) -> dict[str, float]:
         """Return it as plain values."""
         return {"value": self.value, "low": self.low, "high": self.high, "level": self.level}
+
+
+def percent(share: Estimate) -> str:
+    """Return a share with its interval as it is to be read.
+
+    Examples
+    --------
+    >>> percent(Estimate(0.9943, 0.9899, 0.9969))
+    '99.43 % (98.99 to 99.69)'
+    """
+    return f"{100 * share.value:.2f} % ({100 * share.low:.2f} to {100 * share.high:.2f})"
 
 
 def wilson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:

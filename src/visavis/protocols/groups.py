@@ -16,6 +16,7 @@ from visavis.evaluation.curves import ErrorCurve
 from visavis.evaluation.group_rates import GroupResult
 from visavis.evaluation.groups import evaluate_groups, evaluate_groups_of_all, numbered
 from visavis.evaluation.intervals import least_measurable, trials_needed
+from visavis.evaluation.tail import nonmated_count
 from visavis.protocols.embedding import Embedded
 from visavis.protocols.scores import Labels, ScoreFile
 
@@ -126,8 +127,7 @@ def groups_of_embeddings(
     keys = embedded.names if labels.key == "photo" else subjects
     person = np.unique(subjects, return_inverse=True)[1]
     chosen = {name: _numbered(name, labels.of(name, keys)) for name in _chosen(by, list(labels.labels))}
-    photos = np.bincount(person).astype(np.int64)
-    nonmated = int((photos.sum() ** 2 - (photos**2).sum()) // 2)
+    nonmated = nonmated_count(np.bincount(person))
     _check(threshold, fmr, nonmated)
     fars, given = ([fmr], []) if fmr is not None else ([], [threshold or 0.0])
     whole = evaluate_all_pairs(embedded.vectors, person, fars, found=embedded.found, thresholds=given, repeats=1)

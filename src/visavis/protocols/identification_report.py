@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from visavis.evaluation.identification import RANKS, ClosedSet, OpenSet, OperatingPoint
-from visavis.evaluation.intervals import Estimate
+from visavis.evaluation.intervals import percent
 from visavis.protocols.identification import Identification
 from visavis.reporting.document import Curve, Document, Figure, Part, Section, Table
 
-__all__ = ["UNKNOWN", "identification_document", "open_table", "percent", "rank_table", "trade_off"]
+__all__ = ["UNKNOWN", "identification_document", "open_table", "rank_table", "trade_off"]
 
 UNKNOWN = "not measurable"
 """In place of a rate that there are too few non-mated probes or pairs for."""
@@ -49,11 +49,6 @@ def identification_document(found: Identification, data: str, facts: Sequence[tu
     if found.distractors:
         sections.append(Section("Among distractors", _among(found)))
     return Document(f"Identification: {found.model} on {data}", summary, sections, facts, found.to_dict())
-
-
-def percent(share: Estimate) -> str:
-    """Return a share with its interval as it is to be read: ``"98.1 % (96.3 to 99.2)"``."""
-    return f"{share.value:.2%}".replace("%", " %") + f" ({100 * share.low:.2f} to {100 * share.high:.2f})"
 
 
 def rank_table(rows: Sequence[tuple[str, ClosedSet]], title: str = "Rank of the right subject") -> Table:

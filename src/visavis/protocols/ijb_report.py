@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from visavis.evaluation.intervals import percent
 from visavis.evaluation.rates import VerificationResult
-from visavis.protocols.identification_report import UNKNOWN, open_table, percent, rank_table, trade_off
+from visavis.protocols.identification_report import UNKNOWN, open_table, rank_table, trade_off
 from visavis.protocols.ijb import IjbResult
 from visavis.reporting.document import Curve, Document, Figure, Part, Section, Table
 

@@ -121,21 +121,27 @@ def verify_scores(
     return Verified(model, result, band, without, hardest(scores, _HARDEST, absent=ABSENT), scores, view1)
 
 
-def verify_all(embedded: Embedded, people: Sequence[str], fars: Sequence[float] = FARS) -> Verified:
+def verify_all(
+    embedded: Embedded, people: Sequence[str], fars: Sequence[float] = FARS, *, hard: bool = True
+) -> Verified:
     """Measure a model on all pairs of photos.
 
     Parameters
     ----------
     people
         The person of each photo.
+    hard
+        Look for the hardest pairs, which goes through all pairs once more.
     """
     if not embedded.found.any():
         raise InputError(f"{embedded.model} has an embedding of none of the photos")
     person = np.unique(np.array(people), return_inverse=True)[1]
     found = evaluate_all_pairs(embedded.vectors, person, sorted({*fars, *_BAND}), found=embedded.found)
     result, band = _parted(found, fars)
-    hard = hardest_of_all(AllPairs(embedded.vectors, person, embedded.found), _HARDEST)
-    return Verified(embedded.model, result, band, int((~embedded.found).sum()), hard)
+    worst = HardPairs.none()
+    if hard:
+        worst = hardest_of_all(AllPairs(embedded.vectors, person, embedded.found), _HARDEST)
+    return Verified(embedded.model, result, band, int((~embedded.found).sum()), worst)
 
 
 def compared(found: Sequence[Verified], fars: Sequence[float] = FARS) -> Comparison | None:

@@ -9,13 +9,13 @@ import numpy as np
 
 from visavis.datasets.photos import PhotoSet
 from visavis.evaluation.hardest import HardPairs
-from visavis.evaluation.intervals import Estimate
+from visavis.evaluation.intervals import percent
 from visavis.evaluation.significance import Comparison
 from visavis.protocols.pictures import picture_of
 from visavis.protocols.verification import Verified
 from visavis.reporting.document import Curve, Document, Figure, Part, Pictures, Section, Table, Text
 
-__all__ = ["percent", "verification_document"]
+__all__ = ["verification_document"]
 
 _POINTS = 600  # of a curve
 _BINS = 60  # of a histogram
@@ -60,17 +60,6 @@ def verification_document(
         "comparison": None if comparison is None else comparison.to_dict(),
     }
     return Document(f"Verification on {data}", _summary(found), sections, facts, results)
-
-
-def percent(share: Estimate) -> str:
-    """Return a share with its interval as it is to be read.
-
-    Examples
-    --------
-    >>> percent(Estimate(0.9943, 0.9899, 0.9969))
-    '99.43 % (98.99 to 99.69)'
-    """
-    return f"{100 * share.value:.2f} % ({100 * share.low:.2f} to {100 * share.high:.2f})"
 
 
 def _summary(found: Sequence[Verified]) -> str:

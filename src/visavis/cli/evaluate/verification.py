@@ -142,7 +142,7 @@ def verification(
             for one in _models(report, source, named, embeddings or (), save, machine):
                 if source.pairs is None:
                     assert photos is not None
-                    found.append(protocol.verify_all(one.at(photos.photos), photos.people, fars))
+                    found.append(protocol.verify_all(one.at(photos.photos), photos.people, fars, hard=page is not None))
                 else:
                     found.append(protocol.verify_pairs(one, source.pairs, fars))
         report.fields(data=source.name, photos_missing=list(source.missing))

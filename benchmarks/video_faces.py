@@ -24,11 +24,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import av
 import numpy as np
 
-from visavis.curation.orientation import turn_scores
 from visavis.curation.video_faces import faces_of_video
 from visavis.datasets.lfw import Lfw
 from visavis.image import load_image, resize
 from visavis.pipeline import Analyzer
+from visavis.video.orientation import turn_scores
 
 
 def turns(detector: str, photos: int) -> None:

@@ -260,6 +260,16 @@ class Analyzer:
             five = filler.five(filler.locate(image, faces))
         return faces.replace(landmarks=five, traits={**faces.traits, **points})
 
+    def detect(self, images: Sequence[Image]) -> list[Faces]:
+        """Return the faces of RGB uint8 images with landmarks as `crop` needs them, without embeddings.
+
+        For video, where not every face of every frame is worth an embedding: `crop` and `embed` make those wanted.
+        """
+        return [
+            self._with_landmarks(image, faces, parallel=1)
+            for image, faces in zip(images, self._get_detector(1).detect(images), strict=True)
+        ]
+
     def with_landmarks(self, image: Image, faces: Faces) -> Faces:
         """Return the faces of a detector with the points that `analyze` adds, as `crop` needs them."""
         return self._with_landmarks(image, faces, parallel=1)

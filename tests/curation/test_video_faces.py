@@ -8,20 +8,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from films import film, moving
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.films import film, moving
 from visavis.alignment import align
 from visavis.analysis.quality import FaceQuality, measure
-from visavis.curation.frames import frames, turned
-from visavis.curation.orientation import Orientation, orientation, turn_scores, upright
 from visavis.curation.video_faces import faces_of_video, worth
 from visavis.errors import InputError
 from visavis.image import load_image
 from visavis.models.store import Store
 from visavis.pipeline import Analyzer
 from visavis.types import Image
+from visavis.video.frames import frames, turned
+from visavis.video.orientation import Orientation, orientation, turn_scores, upright
 
 Photo = Callable[[str, int], bytes]
 

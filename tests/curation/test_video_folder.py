@@ -13,16 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from films import film, moving
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.films import film, moving
-from visavis.curation.frames import turned
 from visavis.curation.video_folder import COLUMNS, Recipe, VideoResult, folder_name, videos_to_folder
 from visavis.errors import StorageError
 from visavis.gallery import open_gallery
 from visavis.image import load_image
 from visavis.pipeline import Analyzer
+from visavis.video.frames import turned
 
 Photo = Callable[[str, int], bytes]
 RECIPE = Recipe(every=0.2)

@@ -19,13 +19,13 @@ import numpy.typing as npt
 
 from visavis.alignment import align
 from visavis.analysis.quality import FaceQuality, measure
-from visavis.curation.frames import TURNS, Frame, frames, turned
-from visavis.curation.orientation import Orientation, orientation
 from visavis.errors import CalibrationError, InputError
 from visavis.geometry import iou
 from visavis.pipeline import Analyzer
 from visavis.recognition.compare import operating_point
 from visavis.types import Embeddings, Faces, FloatArray, Image
+from visavis.video.frames import TURNS, Frame, frames, turned
+from visavis.video.orientation import Orientation, orientation
 
 __all__ = ["Rotate", "VideoFace", "faces_of_video", "worth"]
 
@@ -47,7 +47,7 @@ class VideoFace:
     Attributes
     ----------
     time, frame
-        Seconds since the first frame, and the frame's number; see `visavis.curation.frames.Frame`.
+        Seconds since the first frame, and the frame's number; see `visavis.video.frames.Frame`.
     track
         1, 2, ...: faces of one track were seen one after the other and are one person's.
     seen
@@ -139,7 +139,7 @@ def faces_of_video(
     Raises
     ------
     InputError
-        As `visavis.curation.frames.frames`. Of a video that was cut off, the faces there are come first.
+        As `visavis.video.frames.frames`. Of a video that was cut off, the faces there are come first.
     """
     if per_track < 1 or size < 16 or not 0 <= min_worth <= 1 or not gap >= 0:
         raise InputError(

@@ -27,8 +27,6 @@ from typing import Any
 import numpy as np
 
 from visavis.clustering import cluster
-from visavis.curation.frames import video
-from visavis.curation.orientation import Orientation, orientation
 from visavis.curation.video_faces import Rotate, VideoFace, faces_of_video
 from visavis.datasets.columns import harmless
 from visavis.errors import InputError, StorageError
@@ -38,6 +36,8 @@ from visavis.image import save_image
 from visavis.models.durable import new_file, only_writer, write_whole
 from visavis.pipeline import Analyzer
 from visavis.types import Embeddings
+from visavis.video.frames import video
+from visavis.video.orientation import Orientation, orientation
 
 __all__ = ["COLUMNS", "Recipe", "VideoResult", "folder_name", "name_videos", "videos_to_folder"]
 

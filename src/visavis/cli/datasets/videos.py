@@ -77,8 +77,8 @@ def videos(
       visavis datasets videos films/ --out faces/ -g people.db
       visavis datasets videos a.mkv --out a/ --per-track 5
     """
-    from visavis.curation.frames import find_videos, require_library
     from visavis.curation.video_folder import Recipe, videos_to_folder
+    from visavis.video.frames import find_videos, require_library
 
     columns = [Column("video", keep="end"), Column("faces", 5, right=True), Column("tracks", 6, right=True)]
     columns += [Column("turned", 6, right=True), Column("what", 24)]

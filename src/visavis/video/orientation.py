@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from visavis.curation.frames import TURNS, frames, turned
 from visavis.errors import InputError
 from visavis.image import resize
 from visavis.pipeline import Analyzer
 from visavis.types import Faces, Image
+from visavis.video.frames import TURNS, frames, turned
 
 __all__ = ["Orientation", "orientation", "turn_scores", "upright"]
 
@@ -78,7 +78,7 @@ def orientation(
     Raises
     ------
     InputError
-        As `visavis.curation.frames.frames`; but of a video that was cut off, what there is decides.
+        As `visavis.video.frames.frames`; but of a video that was cut off, what there is decides.
     """
     votes, voted, start, empty, limit = dict.fromkeys(TURNS, 0.0), 0, None, 0, _TRY_AFTER
     counts = dict.fromkeys(TURNS, 0)

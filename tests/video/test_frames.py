@@ -11,15 +11,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from films import film
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curation.films import film
-from visavis.curation import frames as reading
-from visavis.curation.frames import find_videos, frames, turned, video
 from visavis.errors import EngineError, InputError
 from visavis.image import save_image
 from visavis.models.store import Store
+from visavis.video import frames as reading
+from visavis.video.frames import find_videos, frames, turned, video
 
 
 def numbered(count: int, width: int = 96, height: int = 64) -> list[np.ndarray]:

@@ -1,0 +1,1 @@
+"""Video: cameras and files, frame by frame, to tracks, people, events and pictures."""

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visavis.alignment import align
-from visavis.analysis.quality import FaceQuality, measure
-from visavis.curation.video_faces import faces_of_video, worth
+from visavis.analysis.quality import FaceQuality, measure, worth
+from visavis.curation.video_faces import faces_of_video
 from visavis.errors import InputError
 from visavis.image import load_image
 from visavis.models.store import Store

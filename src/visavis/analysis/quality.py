@@ -6,6 +6,7 @@ quality: alignment takes it out.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import cv2
@@ -16,13 +17,14 @@ from visavis.alignment import align
 from visavis.errors import InputError
 from visavis.types import FloatArray, Image
 
-__all__ = ["FaceQuality", "QualityGate", "eye_distance", "measure", "sharpness", "turn"]
+__all__ = ["FaceQuality", "QualityGate", "eye_distance", "measure", "sharpness", "turn", "worth"]
 
 # Five points of a head in units of the distance between the eyes: x right, y down, z away from the camera. x and y are
 # the mean of 419 frontal LFW faces as YuNet marks them, made symmetric. z puts the nose tip 0.43 before the eyes and
 # the corners of the mouth 0.1, as average heads have it (27 mm and 6 mm at 63 mm between the pupils).
 _HEAD = np.array([[-0.5, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.548, -0.43], [-0.428, 0.97, -0.10], [0.428, 0.97, -0.10]])
 _TAPS = 9  # Crete et al.
+_EYES = 35.24  # pixels between the eyes of a crop of 112: a larger face shows no more in it
 _HEAD_CENTERED = _HEAD - _HEAD.mean(axis=0)
 _HEAD_INVERSE = np.linalg.pinv(_HEAD_CENTERED)  # (3, 5)
 
@@ -217,6 +219,21 @@ def measure(image: Image, landmarks: FloatArray) -> tuple[FaceQuality, ...]:
         FaceQuality(float(size), float(detail), float(yaw), float(pitch))
         for size, detail, (yaw, pitch) in zip(facing, details, angles, strict=True)
     )
+
+
+def worth(quality: FaceQuality, size: int = 112) -> float:
+    """Return how much a face is worth keeping: its sharpness, times its size, times how frontal it is; 0..1.
+
+    Size counts up to that of the crop; frontal is the cosine of yaw times that of pitch.
+
+    Examples
+    --------
+    >>> worth(FaceQuality(eye_distance_px=70.0, sharpness=0.5, yaw_deg=60.0, pitch_deg=0.0))
+    0.25
+    """
+    large = min(quality.eye_distance_px / (_EYES * size / 112), 1.0)
+    frontal = math.cos(math.radians(quality.yaw_deg)) * math.cos(math.radians(quality.pitch_deg))
+    return round(quality.sharpness * large * max(frontal, 0.0), 4)
 
 
 def _checked(landmarks: FloatArray) -> npt.NDArray[np.float64]:

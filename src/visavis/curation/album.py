@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from visavis.analysis.quality import FaceQuality, QualityGate, measure
+from visavis.analysis.quality import FaceQuality, QualityGate, measure, worth
 from visavis.clustering import Method, cluster
 from visavis.curation.crops import CropShape
-from visavis.curation.video_faces import worth
 from visavis.datasets.arrays import read_arrays
 from visavis.errors import InputError, StorageError, VisavisError
 from visavis.files import printable_path, reason

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visavis.alignment import align
-from visavis.analysis.quality import FaceQuality, measure
+from visavis.analysis.quality import FaceQuality, measure, worth
 from visavis.errors import CalibrationError, InputError
 from visavis.geometry import iou
 from visavis.pipeline import Analyzer
@@ -27,7 +26,7 @@ from visavis.types import Embeddings, Faces, FloatArray, Image
 from visavis.video.frames import TURNS, Frame, frames, turned
 from visavis.video.orientation import Orientation, orientation
 
-__all__ = ["Rotate", "VideoFace", "faces_of_video", "worth"]
+__all__ = ["Rotate", "VideoFace", "faces_of_video"]
 
 Rotate = Literal["auto", 0, 90, 180, 270]
 
@@ -37,7 +36,6 @@ _ANYWHERE, _IN_PLACE, _OVERLAP = 1e-3, 1e-2, 0.3
 _UNMEASURED = 0.5  # similarity where the recognizer was not calibrated
 _ALIKE = 0.9  # similarity of embeddings, and correlation of thumbnails, from which two crops are one picture
 _THUMB = 16
-_EYES = 35.24  # pixels between the eyes of a crop of 112: a larger face shows no more in it
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,21 +75,6 @@ class VideoFace:
     embedding: Embeddings
     crop: Image
     picture: bytes | None = None
-
-
-def worth(quality: FaceQuality, size: int = 112) -> float:
-    """Return how much a face is worth keeping: its sharpness, times its size, times how frontal it is; 0..1.
-
-    Size counts up to that of the crop; frontal is the cosine of yaw times that of pitch.
-
-    Examples
-    --------
-    >>> worth(FaceQuality(eye_distance_px=70.0, sharpness=0.5, yaw_deg=60.0, pitch_deg=0.0))
-    0.25
-    """
-    large = min(quality.eye_distance_px / (_EYES * size / 112), 1.0)
-    frontal = math.cos(math.radians(quality.yaw_deg)) * math.cos(math.radians(quality.pitch_deg))
-    return round(quality.sharpness * large * max(frontal, 0.0), 4)
 
 
 def faces_of_video(

@@ -1,0 +1,1 @@
+"""What cameras saw, as events: kept, sent, listed, and forgotten."""

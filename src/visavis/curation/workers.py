@@ -10,18 +10,16 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from visavis import errors
 from visavis.errors import EngineError, VisavisError
+from visavis.processes import answers, line, python
 
 __all__ = ["WorkerDied", "run_units"]
 
@@ -65,7 +63,7 @@ class _Crew(Generic[T]):
     """Processes, each with a thread that hands it one unit after the other."""
 
     def __init__(self, make: str, settings: dict[str, Any], units: Iterable[T]) -> None:
-        self._start = _dumped([make, settings])
+        self._start = line([make, settings])
         self._units = iter(units)
         self._taking = threading.Lock()
         self._stopped = threading.Event()
@@ -114,14 +112,7 @@ class _Crew(Generic[T]):
             self._done.put(None)
 
     def _started(self) -> subprocess.Popen[bytes]:
-        # It finds what this process finds, and no module that happens to lie in the folder it is run in.
-        code = f"import sys; sys.path[:] = filter(None, sys.path); from {__name__} import _main; _main()"
-        child = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
-        )
+        child = python(__name__, "_main")
         assert child.stdin is not None
         with contextlib.suppress(OSError):  # it died at once, which the first question tells
             child.stdin.write(self._start)
@@ -132,13 +123,13 @@ class _Crew(Generic[T]):
 def _asked(child: subprocess.Popen[bytes], unit: Any) -> Any:
     assert child.stdin is not None
     assert child.stdout is not None
-    line = b""
+    answer = b""
     with contextlib.suppress(OSError):
-        child.stdin.write(_dumped(unit))
+        child.stdin.write(line(unit))
         child.stdin.flush()
-        line = child.stdout.readline()
-    if line.endswith(b"\n"):
-        return json.loads(line)
+        answer = child.stdout.readline()
+    if answer.endswith(b"\n"):
+        return json.loads(answer)
     _ended(child)
     return WorkerDied(f"a process ended with {child.returncode} and gave no answer")
 
@@ -151,10 +142,6 @@ def _ended(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def _dumped(value: Any) -> bytes:
-    return json.dumps(value).encode() + b"\n"  # ASCII: names that are no text go through unchanged
-
-
 def _made(make: str, settings: dict[str, Any]) -> Work:
     module, _, name = make.partition(":")
     work: Work = getattr(importlib.import_module(module), name)(settings)
@@ -163,19 +150,17 @@ def _made(make: str, settings: dict[str, Any]) -> Work:
 
 def _main() -> None:
     """Serve one parent: a line with what to do, then a line a unit."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends the work in order
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    pipe = answers()
     make, settings = json.loads(sys.stdin.buffer.readline())
     work = None
-    for line in sys.stdin.buffer:
+    for unit in sys.stdin.buffer:
         try:
             work = work or _made(make, settings)
-            answer: tuple[str, Any] = ("done", work(json.loads(line)))
+            answer: tuple[str, Any] = ("done", work(json.loads(unit)))
         except VisavisError as error:
             answer = (type(error).__name__, str(error))
         try:
-            answers.write(_dumped(answer))
-            answers.flush()
+            pipe.write(line(answer))
+            pipe.flush()
         except OSError:  # the parent has gone
             return

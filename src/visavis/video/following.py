@@ -52,6 +52,12 @@ class Seen:
         Tracks that ended here.
     embedded
         How many faces were embedded.
+    size
+        Width and height of the frame.
+    looked
+        Whether faces were looked for in this frame; else those of ``faces`` are where they are expected.
+    problem
+        Why nobody can be named at the moment: what is wrong with the gallery; None where nothing is.
     """
 
     number: int
@@ -59,7 +65,10 @@ class Seen:
     faces: Faces
     people: Mapping[int, Person]
     ended: tuple[Track, ...]
-    embedded: int
+    embedded: int = 0
+    size: tuple[int, int] = (0, 0)
+    looked: bool = True
+    problem: str | None = None
 
 
 class Follower:
@@ -106,7 +115,8 @@ class Follower:
         people = {track: self.person(track) for track in (*self.tracker.tracks, *(track.id for track in ended))}
         for track in ended:
             self.identities.pop(track.id, None)
-        return Seen(frame.number, frame.time, faces, people, ended, embedded)
+        height, width = frame.image.shape[:2]
+        return Seen(frame.number, frame.time, faces, people, ended, embedded, (width, height))
 
     def finish(self) -> Seen:
         """End all tracks, as the source has ended."""

@@ -260,14 +260,19 @@ class Analyzer:
             five = filler.five(filler.locate(image, faces))
         return faces.replace(landmarks=five, traits={**faces.traits, **points})
 
-    def detect(self, images: Sequence[Image]) -> list[Faces]:
+    def detect(self, images: Sequence[Image], *, parallel: int = 1) -> list[Faces]:
         """Return the faces of RGB uint8 images with landmarks as `crop` needs them, without embeddings.
 
         For video, where not every face of every frame is worth an embedding: `crop` and `embed` make those wanted.
+
+        Parameters
+        ----------
+        parallel
+            How many threads call this at a time: the cores are then shared out among them.
         """
         return [
-            self._with_landmarks(image, faces, parallel=1)
-            for image, faces in zip(images, self._get_detector(1).detect(images), strict=True)
+            self._with_landmarks(image, faces, parallel)
+            for image, faces in zip(images, self._get_detector(parallel).detect(images), strict=True)
         ]
 
     def with_landmarks(self, image: Image, faces: Faces) -> Faces:

@@ -13,7 +13,7 @@ from typing import IO, Any
 from visavis.errors import StorageError
 from visavis.files import printable_path
 
-__all__ = ["locked", "new_file", "only_writer", "work_folder", "write_whole"]
+__all__ = ["locked", "new_file", "new_path", "only_writer", "work_folder", "write_whole"]
 
 _LOCK_SECONDS = 1800  # a package manager on a slow line may well take minutes; longer means that it hangs
 
@@ -49,6 +49,23 @@ def new_file(path: Path, mode: int = 0o644, *, text: str | None = None, synced: 
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def new_path(path: Path, mode: int = 0o644) -> Iterator[Path]:
+    """Give a path to write to, of the same suffix, for a library that takes no open file; as `new_file` otherwise."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -51,6 +51,8 @@ _FORMATS = (
     "h264,hevc,obu,m4v,vc1,yuv4mpegpipe,nut,rm,dv,gif"
 )
 _DAMAGED_IN_A_ROW = 500  # packets without a picture after which a file is given up
+_UNSPECIFIED = 2  # colors, in ITU-T H.273
+_HIGH_DEFINITION = 720  # lines
 _SHORT = 0.1  # share of its announced length that a whole file may lack
 
 
@@ -350,7 +352,10 @@ def _info(stream: Any, picture: Any, turn: _Upright, seconds: float | None, rate
 
 def _image(picture: Any, turn: _Upright, info: VideoInfo) -> Image:
     width, height = (info.height, info.width) if turn.transposed else (info.width, info.height)
-    return turn.apply(picture.reformat(width=width, height=height, format="rgb24").to_ndarray())
+    # FFmpeg takes what says nothing of its colors for standard definition; players go by the height.
+    colors = "ITU709" if picture.colorspace == _UNSPECIFIED and picture.height >= _HIGH_DEFINITION else None
+    upright = picture.reformat(width=width, height=height, format="rgb24", src_colorspace=colors)
+    return turn.apply(upright.to_ndarray())
 
 
 @dataclass(frozen=True)

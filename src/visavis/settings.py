@@ -69,11 +69,12 @@ class Table(dict[str, Any]):
         self._text = text
         self._path = path
 
-    def line(self, *below: str | int) -> int | None:
-        """Return the line, from 1, on which a key below this table begins, or else what it stands in."""
+    def at(self, *below: str | int) -> str:
+        """Return the line of a key below this table, or else of what it stands in, as an error's last words."""
         lines = {path: number for number, path in reversed(list(_lines(self._text)))}
         wanted = (*self._path, *below)
-        return next((lines[wanted[:end]] for end in range(len(wanted), 0, -1) if wanted[:end] in lines), None)
+        found = (lines[wanted[:end]] for end in range(len(wanted), 0, -1) if wanted[:end] in lines)
+        return next((f" (line {line})" for line in found), "")
 
 
 def _placed(value: Any, folder: Path, text: str, path: tuple[str | int, ...]) -> Any:
@@ -122,14 +123,15 @@ def read_toml(path: str | os.PathLike[str]) -> Table:
 def filled(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     """Make a dataclass of a table.
 
-    Fields may be text (in which ``${NAME}`` becomes the environment's variable), numbers, true or false, `Literal`,
-    `Path`, `Location`, `Seconds`, dates and times, dataclasses, tuples and mappings of these, and unions. A dataclass
-    checks its own ranges in ``__post_init__``: an `InputError` there gets the place in front.
+    A field's name is its key, unless its metadata has another ``key``. Fields may be text (in which ``${NAME}`` becomes
+    the environment's variable), numbers, true or false, `Literal`, `Path`, `Location`, `Seconds`, dates and times,
+    dataclasses, tuples and mappings of these, and unions. A dataclass checks its own ranges in ``__post_init__``: an
+    `InputError` there gets the place in front.
 
     Parameters
     ----------
     kind
-        A dataclass; its fields' names are the keys.
+        A dataclass.
     table
         Of `read_toml`, so that errors name the line and paths start from the file; or any mapping.
     where
@@ -156,14 +158,15 @@ def filled(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     if not isinstance(table, Mapping):
         raise InputError(f"{where}: must be a table, not {_called(table)}")
     types_of = get_type_hints(kind, include_extras=True)
-    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}  # type: ignore[arg-type]
+    declared = [field for field in dataclasses.fields(kind) if field.init]  # type: ignore[arg-type]
+    fields = {field.metadata.get("key", field.name): field for field in declared}
     for key in table:
         if key not in fields:
             raise InputError(f"{where}: {_unknown(str(key), fields)}{_at(table, key)}")
     values = {}
     for key, field in fields.items():
         if key in table:
-            values[key] = _value(types_of[key], table[key], _Place(where, table, key, key))
+            values[field.name] = _value(types_of[field.name], table[key], _Place(where, table, key, key))
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise InputError(f"{where}: the key {key!r} is missing{_at(table)}")
     try:
@@ -381,11 +384,8 @@ def _near(value: Any, choices: Sequence[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _at(table: Mapping[str, Any], key: str | None = None) -> str:
-    if not isinstance(table, Table):
-        return ""
-    line = (table.line(key) if key is not None else None) or table.line()
-    return f" (line {line})" if line else ""
+def _at(table: Mapping[str, Any], *below: str) -> str:
+    return table.at(*below) if isinstance(table, Table) else ""
 
 
 def _shown(value: Any) -> str:

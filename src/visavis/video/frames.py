@@ -6,11 +6,13 @@ playlist names is followed, and nothing is fetched.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,10 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "Frame",
     "VideoInfo",
+    "created",
     "find_videos",
     "frames",
+    "opened",
     "require_library",
     "turned",
     "video",
@@ -53,6 +57,7 @@ _FORMATS = (
 _DAMAGED_IN_A_ROW = 500  # packets without a picture after which a file is given up
 _UNSPECIFIED = 2  # colors, in ITU-T H.273
 _HIGH_DEFINITION = 720  # lines
+_FIRST_YEAR = 1990  # clocks that were never set say 1904 or 1970
 _SHORT = 0.1  # share of its announced length that a whole file may lack
 
 
@@ -146,6 +151,34 @@ def video(path: str | os.PathLike[str]) -> VideoInfo:
     return next(_decoded(path, 1, MAX_PIXELS))[0]
 
 
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]]:
+    """Open a file for reading as PyAV's container, within the limits of `frames`; give it and its video stream.
+
+    Raises
+    ------
+    EngineError, InputError
+        As `frames`, of what can be told without decoding.
+    """
+    require_library()
+    name = printable_path(path)
+    _require_file(Path(path), name)
+    with Path(path).open("rb") as file, _opened(file, name) as container:
+        yield container, _stream(container, name)
+
+
+def created(path: str | os.PathLike[str]) -> datetime | None:
+    """Return the UTC at which a file's container says that it was recorded; None where it does not."""
+    with opened(path) as (container, stream):
+        said = container.metadata.get("creation_time") or stream.metadata.get("creation_time") or ""
+    try:
+        time = datetime.fromisoformat(said.strip().replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    time = time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+    return time.astimezone(timezone.utc) if time.year >= _FIRST_YEAR else None
+
+
 def frames(
     path: str | os.PathLike[str],
     *,
@@ -205,14 +238,11 @@ def _decoded(
     path: str | os.PathLike[str], threads: int, max_pixels: int
 ) -> Iterator[tuple[VideoInfo, int, float, Any]]:
     """Give of each frame the video's facts, its number, its time and a function that makes its picture."""
-    require_library()
     name = printable_path(path)
-    _require_file(Path(path), name)
     damaged = number = 0
     first: float | None = None
     last, info, seconds = 0.0, None, None
-    with Path(path).open("rb") as file, _opened(file, name) as container:
-        stream = _stream(container, name)
+    with opened(path) as (container, stream):
         seconds = _seconds(container, stream)
         rate = float(stream.average_rate) if stream.average_rate else None
         _limit(stream, name, threads, max_pixels)

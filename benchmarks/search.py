@@ -22,10 +22,10 @@ import faiss
 import numpy as np
 from sqlalchemy import insert
 
+from visavis.database.file import DatabaseFile
 from visavis.gallery import open_gallery
-from visavis.gallery.database import Database
 from visavis.gallery.index import TemplateIndex
-from visavis.gallery.schema import subjects
+from visavis.gallery.schema import CONTENTS, subjects
 from visavis.gallery.store import NewTemplate, insert_many, make_collection
 from visavis.types import Embeddings
 
@@ -124,7 +124,7 @@ def in_turns(
 def fill(path: Path, templates: int) -> np.ndarray:
     """Write a gallery of so many subjects with a template each; return the last template."""
     rng = np.random.default_rng(1)
-    database = Database(path, create=True)
+    database = DatabaseFile(path, CONTENTS, create=True)
     vectors = people(rng, 1)
     for start in range(0, templates, 50_000):
         vectors = people(rng, min(50_000, templates - start))

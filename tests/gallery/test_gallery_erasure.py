@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from visavis.database import erasure
 from visavis.errors import GalleryBusy, UnknownSubject
-from visavis.gallery import Gallery, erasure, open_gallery
+from visavis.gallery import Gallery, open_gallery
 from visavis.gallery.crops import Crop
 from visavis.gallery.store import NewTemplate, insert_templates, make_collection, require_subject
 from visavis.types import Embeddings

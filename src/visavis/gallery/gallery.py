@@ -10,12 +10,13 @@ from typing import Any
 from sqlalchemy import func, select, update
 
 from visavis.analysis.quality import QualityGate
+from visavis.database import erasure
+from visavis.database.file import DatabaseFile
 from visavis.errors import GalleryError, InputError, SubjectExists, VisavisError
-from visavis.gallery import erasure, identification, portable, remaking, store
-from visavis.gallery.database import Database
+from visavis.gallery import identification, portable, remaking, store
 from visavis.gallery.enrollment import FaceAnalyzer, probe_of, samples_of
 from visavis.gallery.records import Enrollment, Subject, checked_metadata, micros_now
-from visavis.gallery.schema import collections, subjects
+from visavis.gallery.schema import CONTENTS, collections, subjects
 from visavis.models.cards import Calibration
 from visavis.models.store import calibration_of
 from visavis.names import checked_name
@@ -39,7 +40,7 @@ class Gallery:
     """
 
     def __init__(
-        self, database: Database, collection: str, analyzer: FaceAnalyzer | None, gate: QualityGate | None
+        self, database: DatabaseFile, collection: str, analyzer: FaceAnalyzer | None, gate: QualityGate | None
     ) -> None:
         self.collection = collection
         self.gate = gate or QualityGate()
@@ -282,8 +283,8 @@ class Gallery:
             row = store.find_subject(connection, collection, name)
             if row is not None and collection is not None:
                 store.delete_subject(connection, collection, row.id)
-                erasure.mark(connection)
-            elif not erasure.is_pending(self._database, connection):
+                erasure.mark(CONTENTS, connection)
+            elif not erasure.is_pending(CONTENTS, connection):
                 store.require_subject(connection, collection, name)
         with self._database.reading() as connection:
             self._indexes.refresh(connection)
@@ -324,7 +325,7 @@ class Gallery:
     def erasure_pending(self) -> bool:
         """Whether an erasure was begun that other readers have kept from being finished."""
         with self._database.reading() as connection:
-            return erasure.is_pending(self._database, connection)
+            return erasure.is_pending(CONTENTS, connection)
 
     def __len__(self) -> int:
         """Return the number of subjects."""
@@ -423,7 +424,7 @@ def open_gallery(
     if "://" in os.fspath(path):
         raise GalleryError("a gallery on a database server comes with the service; give a file, such as people.db")
     name = checked_name(collection, "a collection's name")
-    database = Database(path, create=create)
+    database = DatabaseFile(path, CONTENTS, create=create)
     try:
         _finish_erasure(database)
         return Gallery(database, name, analyzer, gate)
@@ -432,9 +433,9 @@ def open_gallery(
         raise
 
 
-def _finish_erasure(database: Database) -> None:
+def _finish_erasure(database: DatabaseFile) -> None:
     with database.reading() as connection:
-        pending = database.writable and erasure.is_pending(database, connection)
+        pending = database.writable and erasure.is_pending(CONTENTS, connection)
     if pending:
         try:
             erasure.finish(database, timeout=1.0)

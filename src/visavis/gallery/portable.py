@@ -22,10 +22,10 @@ from typing import IO, Any, Literal
 import numpy as np
 from sqlalchemy import Connection, select
 
+from visavis.database.file import DatabaseFile
 from visavis.errors import InputError, ModelMismatch, NotAGallery, StorageError, SubjectExists
 from visavis.gallery import store
 from visavis.gallery.crops import MAX_PNG, Crop
-from visavis.gallery.database import Database
 from visavis.gallery.records import checked_metadata, from_micros, micros_now, to_micros
 from visavis.gallery.schema import crops, subjects, templates
 from visavis.names import checked_name
@@ -67,7 +67,7 @@ class Transfer:
     skipped: tuple[str, ...] = ()
 
 
-def export(database: Database, collection: str, path: str | os.PathLike[str]) -> Transfer:
+def export(database: DatabaseFile, collection: str, path: str | os.PathLike[str]) -> Transfer:
     """Write a collection to a portable file, which appears whole or not at all and is readable by its owner alone.
 
     Raises
@@ -92,7 +92,7 @@ def export(database: Database, collection: str, path: str | os.PathLike[str]) ->
     return done
 
 
-def _write(archive: zipfile.ZipFile, connection: Connection, database: Database, collection: str) -> Transfer:
+def _write(archive: zipfile.ZipFile, connection: Connection, database: DatabaseFile, collection: str) -> Transfer:
     where = store.collection_id(connection, collection)
     counts = store.model_counts(connection, where)
     models, numbers, dimensions = sorted(counts), dict[int, int](), dict[str, int]()
@@ -155,7 +155,7 @@ def _write(archive: zipfile.ZipFile, connection: Connection, database: Database,
 
 
 def import_from(
-    database: Database, collection: str, path: str | os.PathLike[str], *, existing: Existing = "refuse"
+    database: DatabaseFile, collection: str, path: str | os.PathLike[str], *, existing: Existing = "refuse"
 ) -> Transfer:
     """Add the subjects of a portable file to a collection: all of it, or nothing if anything is wrong.
 

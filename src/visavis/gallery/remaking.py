@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Row, select
 
+from visavis.database.file import DatabaseFile
 from visavis.errors import InputError
 from visavis.gallery import crops as kept
 from visavis.gallery import store
 from visavis.gallery.crops import Crop
-from visavis.gallery.database import Database
 from visavis.gallery.enrollment import FaceAnalyzer
 from visavis.gallery.schema import crops, subjects, templates
 
@@ -31,7 +31,7 @@ class Remade:
     without: tuple[str, ...]
 
 
-def remake(database: Database, collection: str, analyzer: FaceAnalyzer, *, replace: bool) -> Remade:
+def remake(database: DatabaseFile, collection: str, analyzer: FaceAnalyzer, *, replace: bool) -> Remade:
     """Make a template of the analyzer's model from every kept crop that has none yet.
 
     Parameters
@@ -75,7 +75,7 @@ def remake(database: Database, collection: str, analyzer: FaceAnalyzer, *, repla
         return Remade(model, made, tuple(connection.execute(lacking).scalars()))
 
 
-def _crops_without(database: Database, collection: str, model: str) -> list[Row[Any]]:
+def _crops_without(database: DatabaseFile, collection: str, model: str) -> list[Row[Any]]:
     done = select(templates.c.crop).where((templates.c.model == model) & templates.c.crop.is_not(None))
     quality = select(templates.c.quality).where(templates.c.crop == crops.c.id).limit(1).scalar_subquery()
     with database.reading() as connection:
@@ -85,7 +85,7 @@ def _crops_without(database: Database, collection: str, model: str) -> list[Row[
         return list(connection.execute(todo.order_by(crops.c.id).limit(_BATCH)))
 
 
-def _remove_others(database: Database, collection: str, model: str) -> None:
+def _remove_others(database: DatabaseFile, collection: str, model: str) -> None:
     with database.writing() as connection:
         where = store.collection_id(connection, collection)
         having = select(templates.c.subject).where(templates.c.model == model)

@@ -30,16 +30,29 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "collections", "crops", "meta", "subjects", "tables", "templates"]
+from visavis.database.contents import Contents, meta_table
+from visavis.errors import GalleryBusy, GalleryError, GalleryTooNew, NotAGallery
 
-SCHEMA_VERSION = 1
-APPLICATION_ID = 0x76697376  # "visv": marks the SQLite file as ours, shown by file(1)
+__all__ = ["CONTENTS", "collections", "crops", "meta", "subjects", "tables", "templates"]
 
 _Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
 
 tables = MetaData()
 
-meta = Table("meta", tables, Column("key", String(64), primary_key=True), Column("value", Text, nullable=False))
+meta = meta_table(tables)
+
+CONTENTS = Contents(
+    noun="gallery",
+    example="people.db",
+    application_id=0x76697376,  # "visv"
+    schema_version=1,
+    tables=tables,
+    error=GalleryError,
+    foreign=NotAGallery,
+    too_new=GalleryTooNew,
+    busy=GalleryBusy,
+    if_missing="enroll someone to make it, or check the path",
+)
 
 collections = Table(
     "collections",

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
+from visavis.database.file import DatabaseFile
 from visavis.errors import ModelMismatch, NotAGallery, SubjectExists, UnknownSubject
 from visavis.gallery.crops import Crop
-from visavis.gallery.database import Database
 from visavis.gallery.index import TemplateIndex
 from visavis.gallery.records import Subject, Template, from_micros, micros_now
 from visavis.gallery.schema import collections, crops, subjects, templates
@@ -218,7 +218,7 @@ class LiveIndexes:
     changed at all is one cheap question to SQLite.
     """
 
-    def __init__(self, database: Database, collection: str) -> None:
+    def __init__(self, database: DatabaseFile, collection: str) -> None:
         self._database = database
         self._collection = collection
         self._indexes: dict[str, TemplateIndex] = {}

@@ -1,4 +1,4 @@
-"""One SQLite gallery file: opening it without harm, transactions, and the one place that maps database errors."""
+"""One SQLite file: opening it without harm, transactions, and the one place that maps SQLite's errors."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, ResourceClosedError
 from sqlalchemy.pool import NullPool
 
-from visavis.errors import GalleryBusy, GalleryError, GalleryTooNew, NotAGallery, StorageError, VisavisError
-from visavis.gallery.schema import APPLICATION_ID, SCHEMA_VERSION, meta, tables
+from visavis.database.contents import Contents
+from visavis.errors import StorageError, VisavisError
 
-__all__ = ["Database"]
+__all__ = ["DatabaseFile"]
 
 _MAGIC = b"SQLite format 3\x00"
 _PAGE = 8192  # holds fifteen 128-number templates, three of 512
@@ -27,31 +27,34 @@ _BUSY_SECONDS = 10.0
 _Opening = Literal["rw", "ro", "immutable"]
 
 
-class Database:
-    """A connection to one gallery file, shared by the threads of this process under a lock.
+class DatabaseFile:
+    """A connection to one SQLite file, shared by the threads of this process under a lock.
 
-    Opening leaves a file that is no gallery, or one of a newer schema, as it is. A gallery that can't be
+    Opening leaves a file that holds something else, or was made by a newer visavis, as it is. One that can't be
     written is opened for reading.
 
     Parameters
     ----------
     path
         The file. Made where it is missing or empty and ``create`` is true, readable by its owner alone.
+    contents
+        What it holds.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, create: bool) -> None:
+    def __init__(self, path: str | os.PathLike[str], contents: Contents, *, create: bool) -> None:
         self.path = Path(path).expanduser()
+        self.contents = contents
         self.own_changes = 0  # transactions this connection wrote: SQLite's data_version tells only of others'
         self._lock = threading.RLock()
         self._write = False
         with self.translated():
             try:
-                new = _prepare_file(self.path, create)
+                new = _prepare_file(self.path, contents, create)
             except OSError as error:
                 raise StorageError(f"{self.path}: {error.strerror or error}") from error
             self.writable = os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
             if not new:
-                _refuse_foreign(self.path)
+                _refuse_foreign(self.path, contents)
             self.raw = _connect(self.path, self._opening())
             try:
                 self._engine = _engine(lambda: self.raw, lambda: self._write)
@@ -64,21 +67,20 @@ class Database:
     def _opening(self) -> _Opening:
         if self.writable:
             return "rw"
-        # Without a write-ahead log to read, SQLite needs no file beside the gallery only when told that
+        # Without a write-ahead log to read, SQLite needs no file beside this one only when told that
         # nobody writes.
         return "ro" if _size(Path(f"{self.path}-wal")) else "immutable"
 
     def _set_up(self) -> None:
         pragmas = ["foreign_keys=ON", "secure_delete=ON", "synchronous=FULL", "temp_store=MEMORY"]
-        if _state(self.raw, self.path) == "empty":
+        if _state(self.raw, self.path, self.contents) == "empty":
             if not self.writable:
-                raise StorageError(f"{self.path} can't be written, so no gallery can be made of it")
+                raise StorageError(f"{self.path} can't be written, so no {self.contents.noun} can be made of it")
             self.raw.execute(f"PRAGMA page_size={_PAGE}")
             with self.writing() as connection:
-                if _state(self.raw, self.path) == "empty":  # no other process was faster
-                    tables.create_all(connection)
-                    connection.execute(insert(meta).values(key="schema_version", value=str(SCHEMA_VERSION)))
-                    connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+                if _state(self.raw, self.path, self.contents) == "empty":  # no other process was faster
+                    self.contents.make(connection)
+                    connection.exec_driver_sql(f"PRAGMA application_id={self.contents.application_id}")
         if self.writable:
             pragmas.append("journal_mode=WAL")
         for pragma in pragmas:
@@ -135,8 +137,7 @@ class Database:
 
     def value(self, connection: Connection, key: str) -> str | None:
         """Return an entry of the meta table."""
-        found: str | None = connection.execute(select(meta.c.value).where(meta.c.key == key)).scalar()
-        return found
+        return self.contents.value(connection, key)
 
     def close(self) -> None:
         """Close the file. Closing twice is fine."""
@@ -151,32 +152,34 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            raise _translate(error.orig or error, self.path) from error
+            raise self._translate(error.orig or error) from error
         except ResourceClosedError as error:
-            raise GalleryError(f"{self.path}: the gallery was closed") from error
+            raise self.contents.error(f"{self.path}: the {self.contents.noun} was closed") from error
         except sqlite3.Error as error:
-            raise _translate(error, self.path) from error
+            raise self._translate(error) from error
+
+    def _translate(self, error: BaseException) -> VisavisError:
+        text = str(error)
+        for saying, kind, advice in _SAYINGS:
+            if saying in text:
+                cause: type[VisavisError] = getattr(self.contents, kind) if isinstance(kind, str) else kind
+                return cause(f"{self.path}: {advice.format(noun=self.contents.noun, a_noun=self.contents.a_noun)}")
+        said = text.splitlines()[0] if text else type(error).__name__
+        return self.contents.error(f"{self.path}: the database refused: {said}")
 
 
-# What SQLite says (its result codes' fixed English texts), the error it becomes, and what the user is told.
-_SAYINGS: tuple[tuple[str, type[VisavisError], str], ...] = (
+# What SQLite says (its result codes' fixed English texts), the error it becomes (or which one of `Contents`), and what
+# the user is told.
+_SAYINGS: tuple[tuple[str, type[VisavisError] | str, str], ...] = (
     ("full", StorageError, "the disk is full; nothing was changed, make room and repeat"),
-    ("locked", GalleryBusy, "another process holds the gallery; repeat when it is done"),
+    ("locked", "busy", "another process holds the {noun}; repeat when it is done"),
     ("readonly", StorageError, "the file or its folder is read-only; nothing was changed"),
     ("unable to open", StorageError, "it can't be opened; check the permissions of the file and its folder"),
     ("disk I/O", StorageError, "the disk failed to read or write; check it and its free space"),
-    ("not a database", NotAGallery, "this file is not a gallery"),
-    ("malformed", NotAGallery, "the file is damaged; restore it from an export or a backup"),
-    ("closed database", GalleryError, "the gallery was closed"),
+    ("not a database", "foreign", "this file is not {a_noun}"),
+    ("malformed", "foreign", "the file is damaged; restore it from an export or a backup"),
+    ("closed database", "error", "the {noun} was closed"),
 )
-
-
-def _translate(error: BaseException, path: Path) -> VisavisError:
-    text = str(error)
-    for saying, kind, advice in _SAYINGS:
-        if saying in text:
-            return kind(f"{path}: {advice}")
-    return GalleryError(f"{path}: the database refused: {text.splitlines()[0] if text else type(error).__name__}")
 
 
 def _engine(raw: Callable[[], sqlite3.Connection], writes: Callable[[], bool]) -> Engine:
@@ -196,30 +199,32 @@ def _connect(path: Path, opening: _Opening, timeout: float = _BUSY_SECONDS) -> s
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=timeout)
 
 
-def _prepare_file(path: Path, create: bool) -> bool:
-    """Return whether the file is new (just made, or empty); refuse what can't be a gallery, unread by SQLite."""
+def _prepare_file(path: Path, contents: Contents, create: bool) -> bool:
+    """Return whether the file is new (just made, or empty); refuse what can't be ours, unread by SQLite."""
     if path.is_dir():
-        raise NotAGallery(f"{path} is a folder; name a file, such as {path / 'people.db'}")
+        raise contents.foreign(f"{path} is a folder; name a file, such as {path / contents.example}")
     if not path.exists():
         if not create:
-            raise GalleryError(f"there is no gallery at {path}; enroll someone to make it, or check the path")
+            raise contents.error(f"there is no {contents.noun} at {path}; {contents.if_missing}")
         if not path.parent.is_dir():
             raise StorageError(f"the folder {path.parent} doesn't exist; make it first")
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         return _size(path) == 0
     if not path.is_file():
-        raise NotAGallery(f"{path} is not a regular file")
+        raise contents.foreign(f"{path} is not a regular file")
     with path.open("rb") as file:
         magic = file.read(len(_MAGIC))
     if not magic and not create:
-        raise NotAGallery(f"{path} is empty, not a gallery")
+        raise contents.foreign(f"{path} is empty, not {contents.a_noun}")
     if magic and magic != _MAGIC:
-        raise NotAGallery(f"{path} is not a gallery (it doesn't begin as an SQLite file does); it was left as it is")
+        raise contents.foreign(
+            f"{path} is not {contents.a_noun} (it doesn't begin as an SQLite file does); it was left as it is"
+        )
     return not magic
 
 
-def _refuse_foreign(path: Path) -> None:
+def _refuse_foreign(path: Path, contents: Contents) -> None:
     """Look at a file through a connection that can't change it, before one that can is opened.
 
     What this look can't settle (another process is just writing) is settled by the same question afterwards. As it
@@ -230,7 +235,7 @@ def _refuse_foreign(path: Path) -> None:
         opening: _Opening = "ro" if _size(Path(f"{path}-wal")) or _size(Path(f"{path}-journal")) else "immutable"
         try:
             with contextlib.closing(_connect(path, opening, timeout=0.5)) as look:
-                _state(look, path)
+                _state(look, path, contents)
             return
         except sqlite3.Error:
             return
@@ -241,30 +246,26 @@ def _refuse_foreign(path: Path) -> None:
             time.sleep(0.05)
 
 
-def _state(raw: sqlite3.Connection, path: Path) -> Literal["gallery", "empty"]:
+def _state(raw: sqlite3.Connection, path: Path, contents: Contents) -> Literal["ours", "empty"]:
     alone = not raw.in_transaction
     if alone:
         raw.execute("BEGIN")  # all answers from one moment
     try:
         (application,) = raw.execute("PRAGMA application_id").fetchone()
         tables = raw.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        ours = application == APPLICATION_ID
+        ours = application == contents.application_id
         version = raw.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() if ours else None
     finally:
         if alone:
             raw.rollback()
     if not ours:
         if application or tables:
-            raise NotAGallery(f"{path} is a database of another program, not a gallery; it was left as it is")
+            raise contents.foreign(
+                f"{path} is a database of another program, not {contents.a_noun}; it was left as it is"
+            )
         return "empty"
-    if version is None or not str(version[0]).isdigit():
-        raise NotAGallery(f"{path} doesn't say its schema: it is damaged; restore it from an export or a backup")
-    if int(version[0]) > SCHEMA_VERSION:
-        raise GalleryTooNew(
-            f"{path} was written by a newer visavis (schema {version[0]}, this one knows {SCHEMA_VERSION}); "
-            "update visavis. It was left as it is"
-        )
-    return "gallery"
+    contents.check_version(None if version is None else str(version[0]), str(path))
+    return "ours"
 
 
 def _size(path: Path) -> int:

@@ -7,7 +7,7 @@ What SQLite leaves behind after a plain DELETE, and what takes it away:
 - older versions of every page in the write-ahead log: ``wal_checkpoint(TRUNCATE)`` empties it.
 
 The last step can't be done while another connection reads from the log, so it is repeated for a while. Until
-it is done the gallery carries a mark, which says that an erasure is unfinished but not whose, and every later
+it is done the database carries a mark, which says that an erasure is unfinished but not whose, and every later
 opening for writing and every later erasure finishes it.
 """
 
@@ -20,35 +20,42 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, delete, insert
 
-from visavis.errors import GalleryBusy
-from visavis.gallery.database import Database
-from visavis.gallery.schema import meta
+from visavis.database.contents import Contents
+from visavis.database.file import DatabaseFile
 
 __all__ = ["finish", "is_pending", "mark"]
 
 _PENDING = "erasure_pending"
 
 
-def is_pending(database: Database, connection: Connection) -> bool:
+def is_pending(contents: Contents, connection: Connection) -> bool:
     """Return whether an erasure was begun and not finished."""
-    return database.value(connection, _PENDING) is not None
+    return contents.value(connection, _PENDING) is not None
 
 
-def mark(connection: Connection) -> None:
+def mark(contents: Contents, connection: Connection) -> None:
     """Say, in the transaction that deletes, that the deleted bytes still have to be overwritten.
 
     Each mark is a new random word: who finishes an older erasure meanwhile doesn't take this one's mark away.
     """
+    meta = contents.meta
     connection.execute(delete(meta).where(meta.c.key == _PENDING))
     connection.execute(insert(meta).values(key=_PENDING, value=secrets.token_hex(8)))
 
 
-def finish(database: Database, timeout: float) -> None:
+def finish(database: DatabaseFile, timeout: float, what: str = "the subject is") -> None:
     """Overwrite what was deleted, then take the mark away.
+
+    Parameters
+    ----------
+    timeout
+        Seconds to wait for other connections.
+    what
+        What was deleted, for the message.
 
     Raises
     ------
-    GalleryBusy
+    GalleryBusy or what else the contents have as ``busy``
         If another connection read or wrote all through ``timeout`` seconds: bytes may remain, and so does the
         mark.
     StorageError
@@ -58,20 +65,22 @@ def finish(database: Database, timeout: float) -> None:
     with database.reading() as connection:
         word = database.value(connection, _PENDING)
     with database.alone() as raw:
-        _until(until, database, lambda: _vacuumed(raw))
-        _until(until, database, lambda: _log_emptied(raw))
+        _until(until, database, lambda: _vacuumed(raw), what)
+        _until(until, database, lambda: _log_emptied(raw), what)
         raw.execute("PRAGMA shrink_memory")
+    meta = database.contents.meta
     with database.writing() as connection:
         connection.execute(delete(meta).where((meta.c.key == _PENDING) & (meta.c.value == word)))
 
 
-def _until(until: float, database: Database, act: Callable[[], bool]) -> None:
+def _until(until: float, database: DatabaseFile, act: Callable[[], bool], what: str) -> None:
+    noun = database.contents.noun
     pause = 0.01
     while not act():
         if time.monotonic() >= until:
-            raise GalleryBusy(
-                f"{database.path}: the subject is deleted, but another process is using the gallery, so bytes of it "
-                "may remain in the files; erase again, or open the gallery again, when that process is done"
+            raise database.contents.busy(
+                f"{database.path}: {what} deleted, but another process is using the {noun}, so bytes of it "
+                f"may remain in the files; erase again, or open the {noun} again, when that process is done"
             )
         time.sleep(min(pause, max(0.0, until - time.monotonic())))
         pause = min(pause * 2, 0.5)

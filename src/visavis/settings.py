@@ -302,7 +302,7 @@ def _plain(kind: Any, value: Any, place: _Place) -> Any:
 def _marked(args: tuple[Any, ...], value: Any, place: _Place) -> Any:
     if "seconds" in args[1:]:
         try:
-            return seconds(_expanded_all(value, place))
+            return seconds(value)
         except InputError as error:
             raise place.error(str(error)) from None
     found = _value(args[0], value, place)

@@ -161,10 +161,10 @@ class Settings:
     """
 
     cameras: tuple[Camera, ...] = field(default=(), metadata={"key": "camera"})
-    gallery: Location | None = None
+    gallery: Location | None = field(default=None, repr=False)  # an address may hold a password
     collection: str = "default"
     fpir: float | None = None
-    events: Location | None = None
+    events: Location | None = field(default=None, repr=False)
     keep_days: float | None = None
     jsonl: Location | None = None
     csv: Location | None = None

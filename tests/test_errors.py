@@ -48,6 +48,9 @@ def test_errors_cross_process_borders(kind):
         (errors.HashMismatch, 503),
         (errors.StorageError, 507),
         (errors.NotAGallery, 500),
+        (errors.EventStoreBusy, 503),
+        (errors.EventsOutOfReach, 503),
+        (errors.NotAnEventStore, 500),
     ],
 )
 def test_the_most_specific_class_decides_the_status(kind, status):

@@ -17,12 +17,17 @@
     │   ├── HashMismatch            a file is not the pinned one
     │   └── EngineError             the inference engine is missing or refused the model
     ├── StorageError                the disk or a folder: full, read-only, corrupt cache
-    └── GalleryError                the gallery can't do that
-        ├── UnknownSubject          no such subject
-        ├── SubjectExists           that name is taken
-        ├── NotAGallery             the file is not a gallery
-        ├── GalleryTooNew           written by a newer visavis
-        └── GalleryBusy             another process holds the gallery
+    ├── GalleryError                the gallery can't do that
+    │   ├── UnknownSubject          no such subject
+    │   ├── SubjectExists           that name is taken
+    │   ├── NotAGallery             the file is not a gallery
+    │   ├── GalleryTooNew           written by a newer visavis
+    │   └── GalleryBusy             another process holds the gallery
+    └── EventError                  the store of events can't do that
+        ├── NotAnEventStore         the file or schema is not a store of events
+        ├── EventStoreTooNew        written by a newer visavis
+        ├── EventStoreBusy          another process holds the store
+        └── EventsOutOfReach        a server that doesn't answer, or events that stay where they can't be erased
 
 A match that was not reached and a picture without faces are results, not errors.
 """
@@ -32,6 +37,10 @@ from __future__ import annotations
 __all__ = [
     "CalibrationError",
     "EngineError",
+    "EventError",
+    "EventStoreBusy",
+    "EventStoreTooNew",
+    "EventsOutOfReach",
     "FetchError",
     "GalleryBusy",
     "GalleryError",
@@ -44,6 +53,7 @@ __all__ = [
     "ModelMismatch",
     "NoFaceFound",
     "NotAGallery",
+    "NotAnEventStore",
     "QualityRefused",
     "SeveralFacesFound",
     "StorageError",
@@ -146,6 +156,26 @@ class GalleryBusy(GalleryError):
     """Another process holds the gallery, so the request was not carried out."""
 
 
+class EventError(VisavisError):
+    """The store of events can't do that."""
+
+
+class NotAnEventStore(EventError):
+    """The file, or the schema on the server, is not a store of events."""
+
+
+class EventStoreTooNew(EventError):
+    """The store of events was written by a newer visavis; this one leaves it alone."""
+
+
+class EventStoreBusy(EventError):
+    """Another process holds the store of events, so the request was not carried out, or not to its end."""
+
+
+class EventsOutOfReach(EventError):
+    """A store of events can't be reached: its server is down, refuses the login, or is another machine."""
+
+
 # Most specific first: the first class that fits an error decides. Exit code 1 is not an error: `verify`
 # returns it for "no match", and a batch for "some files were skipped".
 _MAP: tuple[tuple[type[VisavisError], int, int], ...] = (
@@ -153,6 +183,9 @@ _MAP: tuple[tuple[type[VisavisError], int, int], ...] = (
     (SubjectExists, 2, 409),
     (GalleryBusy, 2, 503),
     (GalleryError, 2, 500),
+    (EventStoreBusy, 2, 503),
+    (EventsOutOfReach, 2, 503),
+    (EventError, 2, 500),
     (ImageTooLarge, 2, 413),
     (InputError, 2, 422),
     (UnknownModel, 2, 404),

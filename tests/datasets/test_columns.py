@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from visavis.cells import harmless, unharmed
 from visavis.datasets import columns
-from visavis.datasets.columns import harmless, numbers, read_columns, unharmed
+from visavis.datasets.columns import numbers, read_columns
 from visavis.errors import InputError
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import get_args
 
+from visavis.cells import harmless, unharmed
 from visavis.curation.cleaning import Reason, Suggestion, Suspect
-from visavis.datasets.columns import harmless, unharmed
 from visavis.datasets.photos import PhotoSet
 from visavis.datasets.placing import Source, photo_files, place_files
 from visavis.errors import ImageError, InputError, StorageError

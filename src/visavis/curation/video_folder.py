@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
+from visavis.cells import harmless
 from visavis.clustering import cluster
 from visavis.curation.video_faces import Rotate, VideoFace, faces_of_video
-from visavis.datasets.columns import harmless
 from visavis.errors import InputError, StorageError
 from visavis.files import reason
 from visavis.gallery.gallery import Gallery

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 import os
-import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -17,12 +16,11 @@ import numpy.typing as npt
 from visavis.errors import InputError
 from visavis.files import printable_path, reason
 
-__all__ = ["harmless", "numbers", "read_columns", "titles_of", "unharmed"]
+__all__ = ["numbers", "read_columns", "titles_of"]
 
 _MAX_BYTES = 2**30  # of a file
 _MAX_LINE = 2**16  # characters of a line
 _MAX_KEPT = 2**20  # different cells of which copies are saved
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")  # what spreadsheets compute, and what was kept from that before
 
 
 def read_columns(
@@ -113,30 +111,6 @@ def numbers(
             bounds = "" if math.isinf(low) and math.isinf(high) else f" in {low:g}..{high:g}"
             raise InputError(f"row {i + 1} of {printable_path(path)} has the {column} {cell[:40]!r}: no number{bounds}")
     return values
-
-
-def harmless(cell: object) -> object:
-    """Return a cell of a CSV file that people open: text that a spreadsheet would compute gets an apostrophe.
-
-    A photo may be called ``=HYPERLINK(...)``. Numbers stay as they are. `unharmed` gives the text back.
-
-    Examples
-    --------
-    >>> harmless("=1+1.jpg"), harmless("ada/-1.jpg"), harmless(-0.25)
-    ("'=1+1.jpg", 'ada/-1.jpg', -0.25)
-    """
-    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
-
-
-def unharmed(cell: str) -> str:
-    """Return the text that `harmless` was given.
-
-    Examples
-    --------
-    >>> unharmed("'=1+1.jpg"), unharmed("'s-Gravenhage")
-    ('=1+1.jpg', "'s-Gravenhage")
-    """
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _lines(file: TextIO, name: str) -> Iterator[str]:

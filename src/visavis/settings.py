@@ -36,6 +36,7 @@ _LIMIT = 1 << 20  # bytes of a settings file
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://", re.ASCII)
 _VARIABLE = re.compile(r"\$(\$|\{([^{}]*)\})")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_HEADER = re.compile(r"\[(\[?)((?:[^\[\],\"']|\"[^\"]*\"|'[^']*')+)\]{1,2}\s*(?:#.*)?")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", re.ASCII)
 _UNITS = {
     **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
@@ -428,12 +429,11 @@ def _lines(text: str) -> Iterator[tuple[int, tuple[str | int, ...]]]:
                 open_quotes = ""
             continue
         written = line.strip()
-        if written.startswith("["):
-            several = written.startswith("[[")
-            keys = _keys(written.strip("[").partition("]")[0] if '"' not in written else written.strip("[] \t"))
-            if keys is None:  # the continued list of a key above
+        if header := _HEADER.fullmatch(written):
+            keys = _keys(header[2])
+            if keys is None:  # an item of a list that goes over several lines
                 continue
-            head = _numbered(keys, counts, new=several)
+            head = _numbered(keys, counts, new=bool(header[1]))
             yield number, head
         elif (keys := _keys(written.partition("=")[0])) is not None and "=" in written:
             yield number, (*head, *keys)
@@ -460,6 +460,8 @@ def _keys(text: str) -> tuple[str, ...] | None:
         return None
     keys = []
     while isinstance(value, dict):
+        if len(value) != 1:  # a comment
+            return None
         [(key, value)] = value.items()
         keys.append(key)
     return tuple(keys) or None

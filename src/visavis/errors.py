@@ -17,6 +17,7 @@
     │   ├── HashMismatch            a file is not the pinned one
     │   └── EngineError             the inference engine is missing or refused the model
     ├── StorageError                the disk or a folder: full, read-only, corrupt cache
+    ├── DeliveryError               somebody could not be told of an event
     ├── GalleryError                the gallery can't do that
     │   ├── UnknownSubject          no such subject
     │   ├── SubjectExists           that name is taken
@@ -36,6 +37,7 @@ from __future__ import annotations
 
 __all__ = [
     "CalibrationError",
+    "DeliveryError",
     "EngineError",
     "EventError",
     "EventStoreBusy",
@@ -129,6 +131,23 @@ class StorageError(VisavisError):
     """A folder or disk failed: full, read-only or unreadable."""
 
 
+class DeliveryError(VisavisError):
+    """Somebody could not be told of an event.
+
+    Attributes
+    ----------
+    final
+        Whether the receiver refused it, so that trying again for days is no use.
+    retry_after
+        Seconds that the receiver asked to wait, or None.
+    """
+
+    def __init__(self, message: str, *, final: bool = False, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.final = final
+        self.retry_after = retry_after
+
+
 class GalleryError(VisavisError):
     """The gallery can't do that."""
 
@@ -193,6 +212,7 @@ _MAP: tuple[tuple[type[VisavisError], int, int], ...] = (
     (CalibrationError, 2, 422),
     (ModelError, 2, 503),
     (StorageError, 2, 507),
+    (DeliveryError, 2, 502),
     (VisavisError, 2, 500),
 )
 

@@ -29,6 +29,7 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "Frame",
     "VideoInfo",
+    "beginning",
     "created",
     "find_videos",
     "frames",
@@ -165,6 +166,20 @@ def opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]]:
     _require_file(Path(path), name)
     with Path(path).open("rb") as file, _opened(file, name) as container:
         yield container, _stream(container, name)
+
+
+def beginning(path: str | os.PathLike[str]) -> float:
+    """Return the seconds at which the first frame stands on the container's own clock, by which sound goes too.
+
+    Raises
+    ------
+    InputError
+        As `frames`.
+    """
+    with opened(path) as (container, stream):
+        _limit(stream, printable_path(path), 1, MAX_PIXELS)
+        first = next((pictures[0] for pictures in _packets(container, stream) if pictures), None)
+        return 0.0 if first is None or first.time is None else float(first.time)
 
 
 def created(path: str | os.PathLike[str]) -> datetime | None:

@@ -16,6 +16,8 @@
     │   ├── FetchError              a package could not be fetched
     │   ├── HashMismatch            a file is not the pinned one
     │   └── EngineError             the inference engine is missing or refused the model
+    ├── SourceError                 a camera or stream can't be reached, or was lost
+    │   └── SourceRefused           it asks for another user or password
     ├── StorageError                the disk or a folder: full, read-only, corrupt cache
     ├── DeliveryError               somebody could not be told of an event
     ├── GalleryError                the gallery can't do that
@@ -58,6 +60,8 @@ __all__ = [
     "NotAnEventStore",
     "QualityRefused",
     "SeveralFacesFound",
+    "SourceError",
+    "SourceRefused",
     "StorageError",
     "SubjectExists",
     "UnknownModel",
@@ -125,6 +129,14 @@ class HashMismatch(ModelError):
 
 class EngineError(ModelError):
     """An inference engine is missing, or refused the model or device."""
+
+
+class SourceError(VisavisError):
+    """A camera or stream can't be reached, or was lost."""
+
+
+class SourceRefused(SourceError):
+    """A camera or stream asks for another user or password."""
 
 
 class StorageError(VisavisError):
@@ -211,6 +223,7 @@ _MAP: tuple[tuple[type[VisavisError], int, int], ...] = (
     (ModelMismatch, 2, 409),
     (CalibrationError, 2, 422),
     (ModelError, 2, 503),
+    (SourceError, 2, 503),
     (StorageError, 2, 507),
     (DeliveryError, 2, 502),
     (VisavisError, 2, 500),

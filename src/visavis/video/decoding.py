@@ -1,0 +1,447 @@
+"""The one decoder of files, streams and devices: an opened container to pictures, each with its own time.
+
+PyAV decodes (`pip install 'visavis[video]'`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from visavis.errors import EngineError, InputError, SourceError
+from visavis.image import MAX_PIXELS
+from visavis.types import Image
+from visavis.video.conversion import Converter, Upright, square_size
+
+__all__ = [
+    "Decoder",
+    "Decoding",
+    "Picture",
+    "Pulse",
+    "VideoInfo",
+    "every_so_often",
+    "opened",
+    "problem_of",
+    "require_library",
+    "still_kind",
+]
+
+_DAMAGED_IN_A_ROW = 500  # packets without a picture after which a file is given up
+_SHORT = 0.1  # share of its announced length that a whole file may lack
+_JUMP = 5.0  # seconds by which the stamps of a live source may run ahead of the clock on the wall
+_DRIFT = 1e-3  # seconds a second by which a camera's clock may be slow
+
+
+def require_library() -> None:
+    """Raise `EngineError`, which says what to install, where PyAV is missing."""
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        raise EngineError("reading videos needs PyAV: pip install 'visavis[video]'") from None
+
+
+def opened(what: Any, **how: Any) -> Any:
+    """Open a container with PyAV, whose errors pass.
+
+    Titles may be in any encoding: no frame is lost for a name. PyAV from 19 on does so of itself.
+    """
+    import av
+
+    return av.open(
+        what, **({"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}), **how
+    )
+
+
+def still_kind(head: bytes) -> str:
+    """Return the format of a still picture from its first 16 bytes, or nothing."""
+    signatures = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+    if head[8:12] == b"WEBP":
+        return "WebP"
+    if head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif"):
+        return "HEIC or AVIF"
+    return next((kind for start, kind in signatures.items() if head.startswith(start)), "")
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a container says of its video.
+
+    Attributes
+    ----------
+    codec, pixels
+        As FFmpeg calls them: ``h264``, ``yuv420p10le``.
+    width, height
+        Of the upright frames, in square pixels.
+    seconds
+        Announced length; None where it is not known.
+    rate
+        Announced frames a second, at the mean; None where it is not known.
+    turned
+        Degrees clockwise by which frames are turned, because the container says so.
+    mirrored
+        Whether they are mirrored besides.
+    """
+
+    codec: str
+    pixels: str
+    width: int
+    height: int
+    seconds: float | None
+    rate: float | None
+    turned: int
+    mirrored: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One picture of a source, decoded but not converted yet.
+
+    It may be kept, and drawn later or never; it holds the decoder's memory as long.
+
+    Attributes
+    ----------
+    number
+        0 for the first of the source, counted as they are shown.
+    time
+        Seconds since the first, from its own time stamp: right at a variable frame rate too.
+    at
+        When it was decoded: seconds since 1970, UTC.
+    width, height
+        Upright, in square pixels, turned and shrunk as was asked.
+    """
+
+    number: int
+    time: float
+    at: float
+    width: int
+    height: int
+    _draw: Callable[[Image], None] = field(repr=False)
+
+    def draw(self, into: Image) -> None:
+        """Convert it straight into an array.
+
+        Parameters
+        ----------
+        into
+            Uint8 ``(height, width, 3)``, contiguous; RGB afterwards.
+
+        Raises
+        ------
+        InputError
+            If the array is another.
+        """
+        if into.shape != (self.height, self.width, 3) or into.dtype != np.uint8 or not into.flags.c_contiguous:
+            raise InputError(
+                f"a picture of {self.width}x{self.height} is drawn into a contiguous uint8 array of shape "
+                f"({self.height}, {self.width}, 3), not {into.dtype} {into.shape}"
+            )
+        self._draw(into)
+
+    def image(self) -> Image:
+        """Return it as a new array, RGB uint8 ``(height, width, 3)``."""
+        into = np.empty((self.height, self.width, 3), np.uint8)
+        self._draw(into)
+        return into
+
+
+@dataclass
+class Pulse:
+    """Signs of life of a source, for whoever watches over its reading from another thread.
+
+    Attributes
+    ----------
+    at
+        Of `time.monotonic`: when the last packet of video came.
+    packets
+        How many came.
+    damaged
+        How many could not be decoded; pictures of a folder that could not be read likewise.
+    late
+        How many were left undecoded to catch up with a live source.
+    """
+
+    at: float = field(default_factory=time.monotonic)
+    packets: int = 0
+    damaged: int = 0
+    late: int = 0
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a container is decoded.
+
+    Attributes
+    ----------
+    threads
+        To decode with.
+    max_pixels
+        Frames with more are refused.
+    rotate
+        Degrees clockwise by which pictures are turned, beyond what the container says.
+    longest
+        Pixels of the longer side that pictures are shrunk to; None: not at all.
+    silence
+        Of a live source: seconds without video after which it is lost. None: a file, whose end is its end.
+    behind
+        Of a live source: seconds that decoding may lag behind before packets are left out, up to a key frame.
+    """
+
+    threads: int = 1
+    max_pixels: int = MAX_PIXELS
+    rotate: int = 0
+    longest: int | None = None
+    silence: float | None = None
+    behind: float = 1.5
+
+
+class Decoder:
+    """Decodes the first video of an opened container.
+
+    Parameters
+    ----------
+    container
+        Of PyAV, opened.
+    name
+        What messages call it.
+    stop
+        Ends the reading at the next packet.
+
+    Raises
+    ------
+    InputError
+        If there is no video, its coding is unknown, or its frames are too large.
+    """
+
+    def __init__(
+        self,
+        container: Any,
+        name: str,
+        how: Decoding | None = None,
+        *,
+        pulse: Pulse | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.how = how or Decoding()
+        self.name = name
+        self.pulse = pulse or Pulse()
+        self.info: VideoInfo | None = None
+        self.last = 0.0
+        self._container = container
+        self._stop = stop or threading.Event()
+        self._stream = _video_of(container, name)
+        self.rate = float(self._stream.average_rate) if self._stream.average_rate else None
+        self.seconds = _seconds(container, self._stream)
+        self._converter = Converter()
+        self._in_a_row = 0
+        self._prepare(self._stream.codec_context)
+
+    @property
+    def live(self) -> bool:
+        """Whether it is read as it comes about."""
+        return self.how.silence is not None
+
+    def pictures(self) -> Iterator[Picture]:
+        """Give the pictures, as the reading comes by them.
+
+        Raises
+        ------
+        InputError
+            If a frame is too large.
+        SourceError
+            If a live source is lost.
+        """
+        clock = _Clock(1 / (self.rate or 25.0), live=self.live)
+        number = 0
+        for packet in self._packets():
+            if self._late(packet, clock):
+                continue
+            for frame in self._decoded(packet):
+                self._refuse_large(frame.width, frame.height)
+                turn = Upright.of(frame, self._stream)
+                if self.info is None:
+                    self.info = self._info(frame, turn)
+                self.last = clock.tick(None if frame.time is None else float(frame.time))
+                yield self._picture(frame, turn, number)
+                number += 1
+
+    def cut_off(self) -> str:
+        """Return how far a file could be read, where that is less than it announces; nothing where it is whole."""
+        missing = 0.0 if self.seconds is None else self.seconds - self.last - 1 / (self.rate or 25.0)
+        if self._in_a_row < _DAMAGED_IN_A_ROW and missing <= max(_SHORT * (self.seconds or 0.0), 0.5):
+            return ""
+        whole = f" of {self.seconds:.1f}" if self.seconds else ""
+        return f"is cut off or damaged: it could be read to {self.last:.1f}{whole} s"
+
+    def _prepare(self, context: Any) -> None:
+        if context is None:
+            raise InputError(f"{self.name} is in a coding that this FFmpeg can't decode; convert it to H.264")
+        self._refuse_large(context.width, context.height)
+        context.thread_count = self.how.threads
+        # Threads that share a frame delay none, as those that take one each do.
+        context.thread_type = "SLICE" if self.live else "AUTO"
+        context.options = {"max_pixels": str(self.how.max_pixels)}
+
+    def _refuse_large(self, width: int, height: int) -> None:
+        limit = self.how.max_pixels
+        if width * height > limit:
+            raise InputError(f"{self.name} has frames of {width}x{height} and the limit is {limit} pixels; shrink it")
+
+    def _packets(self) -> Iterator[Any]:
+        import av
+
+        # All streams: a camera that goes on sending sound and no pictures must be noticed.
+        packets = self._container.demux()
+        self.pulse.at = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                packet = next(packets, None)
+            except (av.error.FFmpegError, OSError) as error:
+                if self.live:
+                    raise SourceError(f"{self.name} was lost: {problem_of(error, self.how.silence)}") from None
+                self._damage()
+                return
+            now = time.monotonic()
+            if packet is None:
+                return
+            if packet.stream_index == self._stream.index:
+                self.pulse.at = now
+                self.pulse.packets += 1
+                yield packet
+                if self._in_a_row >= _DAMAGED_IN_A_ROW and not self.live:
+                    return
+            elif self.how.silence is not None and now - self.pulse.at > self.how.silence:
+                raise SourceError(f"{self.name} was lost: no video for {self.how.silence:g} s")
+
+    def _decoded(self, packet: Any) -> Iterable[Any]:
+        import av
+
+        try:
+            frames = packet.decode()
+        except (av.error.FFmpegError, ValueError):
+            self._damage()
+            return []
+        whole = [frame for frame in frames if not (self.live and frame.is_corrupt)]
+        self.pulse.damaged += len(frames) - len(whole)
+        if whole:
+            self._in_a_row = 0
+        return whole
+
+    def _damage(self) -> None:
+        self.pulse.damaged += 1
+        self._in_a_row += 1
+
+    def _late(self, packet: Any, clock: _Clock) -> bool:
+        """Return whether a packet is left out, because decoding doesn't keep up with a live source."""
+        if not self.live or clock.behind <= self.how.behind:
+            return False
+        if packet.is_keyframe:
+            clock.forgive()
+            return False
+        self.pulse.late += 1
+        return True
+
+    def _info(self, frame: Any, turn: Upright) -> VideoInfo:
+        width, height = square_size(frame.width, frame.height, float(self._stream.sample_aspect_ratio or 1))
+        if turn.transposed:
+            width, height = height, width
+        codec = self._stream.codec_context.name
+        return VideoInfo(codec, frame.format.name, width, height, self.seconds, self.rate, turn.degrees, turn.mirrored)
+
+    def _picture(self, frame: Any, turn: Upright, number: int) -> Picture:
+        """Make a frame a picture of the size of the first, whatever its own: what follows counts on one size."""
+        assert self.info is not None
+        turn = turn.turned(self.how.rotate)
+        width, height = self.info.width, self.info.height
+        if self.how.rotate % 180:
+            width, height = height, width
+        share = min(1.0, self.how.longest / max(width, height)) if self.how.longest else 1.0
+        width, height = max(round(width * share), 1), max(round(height * share), 1)
+        lying = (height, width) if turn.transposed else (width, height)
+        draw = partial(self._converter.draw, frame, *lying, turn)
+        return Picture(number, self.last, time.time(), width, height, draw)
+
+
+class _Clock:
+    """Makes of a source's time stamps seconds that never run back."""
+
+    def __init__(self, step: float, *, live: bool) -> None:
+        self.behind = 0.0
+        """Seconds by which a picture came later than the most punctual ones."""
+        self._step, self._live = step, live
+        self._last = 0.0
+        self._zero: float | None = None
+        self._began = self._before = time.monotonic()
+        self._least = 0.0
+
+    def tick(self, stamp: float | None) -> float:
+        """Return the seconds since the first picture of one with this stamp."""
+        now = time.monotonic()
+        if self._zero is None:
+            self._began = self._before = now
+        stamp = self._last + self._step + (self._zero or 0.0) if stamp is None else stamp
+        self._zero = stamp if self._zero is None else self._zero
+        wall = now - self._began
+        ahead = self._live and stamp - self._zero - max(wall, self._last) > _JUMP
+        # Joined recordings begin anew at 0, and cameras set their clock: go on from where the time was.
+        if stamp - self._zero < self._last or ahead:
+            self._zero = stamp - (max(wall, self._last + self._step) if self._live else self._last + self._step)
+            self._least = np.inf
+        self._last = stamp - self._zero
+        lag = wall - self._last
+        self._least = min(lag, self._least + _DRIFT * (now - self._before))
+        self._before, self.behind = now, lag - self._least
+        return self._last
+
+    def forgive(self) -> None:
+        """Let the next picture say anew how late it is."""
+        self.behind = 0.0
+
+
+def every_so_often(pictures: Iterable[Picture], seconds: float) -> Iterator[Picture]:
+    """Give the first picture at or after each multiple of so many seconds; with 0, all."""
+    step = -1
+    for picture in pictures:
+        # Time stamps are rounded to the container's ticks, mostly of a millisecond or less.
+        due = int((picture.time + 1e-3) // seconds) if seconds else picture.number
+        if due != step:
+            step = due
+            yield picture
+
+
+def problem_of(error: BaseException, waited: float | None = None) -> str:
+    """Return what went wrong, without the address that FFmpeg's own words may hold.
+
+    Parameters
+    ----------
+    waited
+        Seconds after which reading is broken off.
+    """
+    import av
+
+    if isinstance(error, av.error.ExitError):
+        return f"no data for {waited:g} s" if waited else "it was broken off"
+    words = str(getattr(error, "strerror", None) or type(error).__name__)
+    return words[:1].lower() + words[1:]
+
+
+def _video_of(container: Any, name: str) -> Any:
+    # The cover of a song is a stream of one picture.
+    found = [s for s in container.streams.video if "attached_pic" not in str(getattr(s, "disposition", "")).lower()]
+    if not found:
+        sound = " but sound" if container.streams.audio else ""
+        raise InputError(f"{name} holds no video{sound}")
+    return found[0]
+
+
+def _seconds(container: Any, stream: Any) -> float | None:
+    """Return the announced length of the video; where only that of the whole is known, unless sound may be longer."""
+    if stream.duration is not None:
+        return float(stream.duration) * float(stream.time_base)
+    whole = container.duration
+    return None if whole is None or container.streams.audio else whole / 1e6

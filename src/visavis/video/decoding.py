@@ -231,10 +231,14 @@ class Decoder:
         self.name = name
         self.pulse = pulse or Pulse()
         self.info: VideoInfo | None = None
+        self.begin: float | None = None
+        """Seconds at which the first picture stands on the container's own clock, by which its sound goes too."""
         self.last = 0.0
         self._container = container
         self._stop = stop or threading.Event()
         self._stream = _video_of(container, name)
+        self.tick: Any = self._stream.time_base
+        """Seconds, a fraction, of which its time stamps are whole numbers."""
         self.rate = float(self._stream.average_rate) if self._stream.average_rate else None
         self.seconds = _seconds(container, self._stream)
         self._converter = Converter()
@@ -266,6 +270,7 @@ class Decoder:
                 turn = Upright.of(frame, self._stream)
                 if self.info is None:
                     self.info = self._info(frame, turn)
+                    self.begin = float(frame.time or 0.0)
                 self.last = clock.tick(None if frame.time is None else float(frame.time))
                 yield self._picture(frame, turn, number)
                 number += 1

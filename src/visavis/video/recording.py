@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -23,23 +24,25 @@ from visavis.errors import InputError
 from visavis.events.event import Event
 from visavis.gallery import Gallery, open_gallery
 from visavis.geometry import iou
-from visavis.image import encode_image, resize
 from visavis.pipeline import Analyzer
-from visavis.types import Faces, FloatArray, Image
-from visavis.video.following import Follower, Following, Seen
-from visavis.video.frames import Frame, VideoInfo, created, frames, turned, video
+from visavis.types import Faces, FloatArray
+from visavis.video.following import Following, Seen
+from visavis.video.frames import Frame, VideoInfo, frames, opened_file, turned, video
 from visavis.video.identity import UNSEEN, Person
-from visavis.video.scene import Scene
+from visavis.video.lookout import Lookout
+from visavis.video.places import Line, Zone
+from visavis.video.snapshots import cut
 
 __all__ = ["Look", "Progress", "Recording", "follow_video", "record", "recorder"]
 
 Progress = Callable[[float, float | None], None]
 """Called with the seconds of video done, and with how many there are, where that is known."""
 
+_FIRST_YEAR = 1990  # clocks that were never set say 1904 or 1970
 _BACK = 16  # frames looked at through which a track is traced back to where it was not yet one
 _SAME_FACE = 0.3  # IoU with the frame before from which a face is traced back
 _PORTRAIT = 256  # largest side of the pictures kept
-_AROUND = 0.45  # of a box's longer side, on each side of it
+_AROUND = 0.4  # of a box's longer side, on each side of it
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Look:
     worth
         See `visavis.analysis.quality.worth`.
     jpeg
-        The face with some of what is around it, a square JPEG of at most 256 pixels a side.
+        The face with some of what is around it, a square JPEG of at most 256 pixels a side, unless the frame ends
+        there.
     """
 
     time: float
@@ -149,7 +153,9 @@ def follow_video(
     *,
     every: float = 0.0,
     rotate: int = 0,
-    scene: Scene | None = None,
+    start: datetime | None = None,
+    lines: Sequence[Line] = (),
+    zones: Sequence[Zone] = (),
     progress: Progress | None = None,
 ) -> Iterator[tuple[Seen, list[Event]]]:
     """Give what each frame of a file shows and what happens in it, no frame left out, holding a few at a time.
@@ -161,7 +167,9 @@ def follow_video(
     InputError
         As `visavis.video.frames.frames`; of a file that was cut off, after all that could be read.
     """
-    for looked in _followed(path, analyzer, gallery, how, every, rotate, scene, progress):
+    info = video(path)
+    lookout = _lookout(path, info, analyzer, gallery, how, start, lines, zones)
+    for looked in _followed(path, info, lookout, analyzer, every, rotate, progress):
         yield looked.seen, looked.events
 
 
@@ -174,7 +182,8 @@ def record(
     every: float = 0.0,
     rotate: int = 0,
     start: datetime | None = None,
-    scene: Scene | None = None,
+    lines: Sequence[Line] = (),
+    zones: Sequence[Zone] = (),
     looks: bool = False,
     progress: Progress | None = None,
 ) -> Recording:
@@ -197,8 +206,8 @@ def record(
         Degrees clockwise to turn frames beyond what the container says.
     start
         UTC of the first frame; by default what the container says, else when the file was last written less its length.
-    scene
-        Makes the events; by default one named by the path, without lines or zones.
+    lines, zones
+        Where to look for events of crossing and staying.
     looks
         Keep the best picture of each track.
     progress
@@ -219,7 +228,7 @@ def record(
     """
     info = video(path)
     began = start or started(path, info)
-    scene = scene or Scene(os.fspath(path), began, "file")
+    lookout = _lookout(path, info, analyzer, gallery, how, began, lines, zones)
     columns = _Columns()
     people: dict[int, Person] = {}
     events: list[Event] = []
@@ -227,7 +236,7 @@ def record(
     looked = embedded = 0
     last, problem = 0.0, None
     try:
-        for one in _followed(path, analyzer, gallery, how, every, rotate, scene, progress):
+        for one in _followed(path, info, lookout, analyzer, every, rotate, progress):
             events += one.events
             embedded += one.seen.embedded
             for track in one.seen.ended:
@@ -253,9 +262,12 @@ def record(
 
 def started(path: str | os.PathLike[str], info: VideoInfo) -> datetime:
     """Return when a recording began: as its container says, else its file's date less its length."""
-    said = created(path)
-    if said is not None:
-        return said
+    with opened_file(path) as container:
+        said = str(container.metadata.get("creation_time") or "")
+    with contextlib.suppress(ValueError):
+        time = datetime.fromisoformat(said.strip().replace("Z", "+00:00"))
+        if time.year >= _FIRST_YEAR:
+            return time.astimezone(timezone.utc) if time.tzinfo else time.replace(tzinfo=timezone.utc)
     written = datetime.fromtimestamp(Path(path).stat().st_mtime, timezone.utc)
     return written - timedelta(seconds=info.seconds or 0.0)
 
@@ -296,32 +308,38 @@ class _Looked:
     events: list[Event]
 
 
-def _followed(
+def _lookout(
     path: str | os.PathLike[str],
+    info: VideoInfo,
     analyzer: Analyzer,
     gallery: Gallery | None,
     how: Following | None,
+    start: datetime | None,
+    lines: Sequence[Line],
+    zones: Sequence[Zone],
+) -> Lookout:
+    how = replace(how or Following(), detect_every=1)
+    start = start or started(path, info)
+    return Lookout(os.fspath(path), analyzer, gallery, how, start=start, lines=lines, zones=zones)
+
+
+def _followed(
+    path: str | os.PathLike[str],
+    info: VideoInfo,
+    lookout: Lookout,
+    analyzer: Analyzer,
     every: float,
     rotate: int,
-    scene: Scene | None,
     progress: Progress | None,
 ) -> Iterator[_Looked]:
-    follower = Follower(analyzer, gallery, replace(how or Following(), detect_every=1))
     problem: list[InputError] = []
     source = _until_problem(frames(path, every=every), problem)
-    length = None
     for frame, faces in _detected(source, analyzer, rotate):
-        if scene is None or (progress is not None and length is None):
-            info = video(path)
-            scene = scene or Scene(os.fspath(path), started(path, info), "file")
-            length = info.seconds
-        seen = follower.step(frame, faces)
-        yield _Looked(frame, faces, _tracks(faces, seen), seen, scene.step(seen))
+        seen, events = lookout.step(frame, faces=faces)
+        yield _Looked(frame, faces, _tracks(faces, seen), seen, events)
         if progress is not None:
-            progress(frame.time, length)
-    if scene is not None:
-        seen = follower.finish()
-        yield _Looked(None, Faces.empty(), np.empty(0, np.int32), seen, scene.step(seen))
+            progress(frame.time, info.seconds)
+    yield _Looked(None, Faces.empty(), np.empty(0, np.int32), *lookout.finish())
     if problem:
         raise problem[0]
 
@@ -419,15 +437,10 @@ def _keep_best(best: dict[int, Look], frame: Frame, faces: Faces, tracks: npt.ND
     for row, quality in zip(rows.tolist(), measure(frame.image, faces.landmarks[rows]), strict=True):
         track, value = int(tracks[row]), worth(quality, _PORTRAIT)
         if track not in best or value > best[track].worth:
-            best[track] = Look(frame.time, value, encode_image(portrait(frame.image, faces.boxes[row]), quality=90))
+            picture = cut(frame.image, _square(faces.boxes[row]), margin=_AROUND, side=_PORTRAIT)
+            best[track] = Look(frame.time, value, picture)
 
 
-def portrait(image: Image, box: FloatArray, side: int = _PORTRAIT) -> Image:
-    """Return the square around a face, inside of the image as far as that goes, at most ``side`` pixels wide."""
-    height, width = image.shape[:2]
-    x, y = (float(box[0]) + float(box[2])) / 2, (float(box[1]) + float(box[3])) / 2
-    half = (0.5 + _AROUND) * max(float(box[2] - box[0]), float(box[3] - box[1]))
-    half = max(min(half, height / 2, width / 2), 1.0)
-    left, top = (round(min(max(c - half, 0), size - 2 * half)) for c, size in ((x, width), (y, height)))
-    part = image[max(top, 0) : round(top + 2 * half), max(left, 0) : round(left + 2 * half)]
-    return resize(np.ascontiguousarray(part), side, side) if len(part) > side else np.ascontiguousarray(part)
+def _square(box: FloatArray) -> FloatArray:
+    center, half = (box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max()) / 2
+    return np.concatenate([center - half, center + half])

@@ -23,7 +23,8 @@ from visavis.files import printable_path, reason
 from visavis.models.durable import new_path
 from visavis.types import Faces, Image
 from visavis.video.courses import Places, courses
-from visavis.video.frames import Frame, beginning, frames, opened, turned, video
+from visavis.video.decoding import Decoder
+from visavis.video.frames import Frame, frames, opened_file, turned, video
 from visavis.video.identity import UNSEEN, Person
 from visavis.video.recording import Progress, Recording
 
@@ -34,7 +35,6 @@ OUTPUT_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 
 _CODEC = "libx264"
 _PRESET = "veryfast"  # half the time of the encoder's own choice, for files a tenth larger
-_HIGH_DEFINITION = 720  # lines from which colors are BT.709
 _BT709, _BT601, _LIMITED = 1, 6, 1  # ITU-T H.273, as codecs have it
 _TICKS = 90_000  # a second, where the source's own are unfit
 _LEAD = 0.05  # seconds of sound before the first picture that are kept: coders begin with some
@@ -137,9 +137,10 @@ def render(
     writer = None
     problem = None
     try:
-        with new_path(target) as temporary, opened(source) as (container, stream):
-            sounds = _Sound(container, container.streams.audio if sound else (), beginning(source))
-            writer = _Writer(temporary, info.rate, _ticks(stream), quality, threads, sounds)
+        with new_path(target) as temporary, opened_file(source) as container:
+            begin, ticks = _clock(source)
+            sounds = _Sound(container, container.streams.audio if sound else (), begin)
+            writer = _Writer(temporary, info.rate, ticks, quality, threads, sounds)
             with writer:
                 try:
                     for frame in frames(source, threads=threads):
@@ -249,7 +250,7 @@ class _Writer:
         if image.shape[:2] != (height, width):
             down, right = height - image.shape[0], width - image.shape[1]
             image = np.asarray(cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REPLICATE), np.uint8)
-        colors = "ITU709" if height >= _HIGH_DEFINITION else "ITU601"
+        colors = "ITU709" if _high_definition(width, height) else "ITU601"
         picture = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
             format="yuv420p", dst_colorspace=colors, dst_color_range="MPEG"
         )
@@ -267,7 +268,7 @@ class _Writer:
         context = stream.codec_context
         stream.time_base = context.time_base = self._ticks
         context.thread_count = self._threads
-        colors = _BT709 if height >= _HIGH_DEFINITION else _BT601
+        colors = _BT709 if _high_definition(width, height) else _BT601
         context.colorspace = context.color_primaries = context.color_trc = colors
         context.color_range = _LIMITED
         self.sound.open(self._container)
@@ -351,7 +352,16 @@ class _Sound:
             self._into.mux(packet)
 
 
-def _ticks(stream: Any) -> Fraction:
-    """Return the source's own clock, by which its time stamps are whole numbers, where a file can have it."""
-    own = stream.time_base
-    return Fraction(own) if own and own.numerator == 1 and 10 <= own.denominator <= 1_000_000 else Fraction(1, _TICKS)
+def _high_definition(width: int, height: int) -> bool:
+    """Return whether colors are BT.709, and not BT.601: as readers take them where a file says nothing."""
+    return width >= 1280 or height > 576
+
+
+def _clock(source: str | os.PathLike[str]) -> tuple[float, Fraction]:
+    """Return where the first frame stands on the source's clock, and a tick of it, where a file can have it so."""
+    with opened_file(source) as container:
+        decoder = Decoder(container, printable_path(source))
+        next(decoder.pictures(), None)
+        own = Fraction(decoder.tick or 1)
+    fit = own.numerator == 1 and 10 <= own.denominator <= 1_000_000
+    return decoder.begin or 0.0, own if fit else Fraction(1, _TICKS)

@@ -37,9 +37,9 @@ class Course:
         """Return the box at a time: between two sightings on the way from one to the other, beyond them as there."""
         i = int(np.searchsorted(self.times, time))
         if i == 0 or i == len(self.times):
-            return self.boxes[min(i, len(self.times) - 1)]
+            return np.asarray(self.boxes[min(i, len(self.times) - 1)])
         share = np.float32((time - self.times[i - 1]) / (self.times[i] - self.times[i - 1]))
-        return self.boxes[i - 1] + share * (self.boxes[i] - self.boxes[i - 1])
+        return np.asarray(self.boxes[i - 1] + share * (self.boxes[i] - self.boxes[i - 1]))
 
     def has(self, time: float) -> bool:
         """Return whether there is a sighting at just this time."""

@@ -441,6 +441,6 @@ def _keep_best(best: dict[int, Look], frame: Frame, faces: Faces, tracks: npt.ND
             best[track] = Look(frame.time, value, picture)
 
 
-def _square(box: FloatArray) -> FloatArray:
+def _square(box: FloatArray) -> list[float]:
     center, half = (box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max()) / 2
-    return np.concatenate([center - half, center + half])
+    return [*(center - half).tolist(), *(center + half).tolist()]

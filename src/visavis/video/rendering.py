@@ -303,7 +303,7 @@ class _Sound:
                 self._out.metadata.clear()
         if self._out is None:
             self._out, self.how = into.add_stream("aac", rate=self._stream.rate), "encoded"
-            self._out.layout = self._stream.layout
+            self._out.layout = "mono" if self._stream.channels == 1 else "stereo"
 
     def until(self, time: float | None) -> None:
         """Hand on what sounds until a time of the new file; None: all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import unicodedata
@@ -63,15 +64,26 @@ class Report:
         Of the table, where there is one.
     items
         Name of the document's list; there even if it is empty. None: the document has no list.
+    endless
+        Results may come for days: each is written at once. With ``as_json`` each item is a line of JSON of its own, and
+        the last line is the document, without a list.
     """
 
     def __init__(
-        self, command: str, *, as_json: bool, columns: Sequence[Column] = (), items: str | None = None
+        self,
+        command: str,
+        *,
+        as_json: bool,
+        columns: Sequence[Column] = (),
+        items: str | None = None,
+        endless: bool = False,
     ) -> None:
         self.as_json = as_json
         self.skipped = 0
         self.done = 0
-        self._document = _Document(command, items) if as_json else None
+        self._endless = endless
+        kind = _Lines if endless else _Document
+        self._document = kind(command, items) if as_json else None
         self._columns = columns
         self._table: _Table | None = None
         self._console: Console | None = None  # set while a progress bar shares the terminal with the results
@@ -128,6 +140,8 @@ class Report:
             if self._table is None:
                 self._table = _Table(self._columns)
             self._table.row(cells, self._console)
+            if self._endless:
+                sys.stdout.flush()
 
     def item(self, item: dict[str, Any] | None) -> None:
         """Give a result to programs only."""
@@ -171,6 +185,15 @@ class Report:
             table.add_row(Text(label), Text(text))
         _console().print(table)
 
+    @contextlib.contextmanager
+    def beside(self, console: Console) -> Iterator[None]:
+        """Share the terminal with what ``console`` keeps at its end: results are printed above that."""
+        self._console = console if sys.stdout.isatty() else None
+        try:
+            yield
+        finally:
+            self._console = None
+
     def track(self, work: Iterable[T], total: Callable[[], int], what: str) -> Iterator[T]:
         """Pass on ``work``, with a progress bar on stderr where that is a terminal.
 
@@ -193,16 +216,12 @@ class Report:
             transient=True,
             redirect_stdout=False,  # it would move the results to stderr
         )
-        with bar:
-            self._console = bar.console if sys.stdout.isatty() else None
+        with bar, self.beside(bar.console):
             task = bar.add_task(what, total=count)
-            try:
-                for thing in work:
-                    yield thing
-                    self.done += 1
-                    bar.advance(task)
-            finally:
-                self._console = None
+            for thing in work:
+                yield thing
+                self.done += 1
+                bar.advance(task)
 
     def end(self) -> int:
         """Say how many files were skipped, and return the exit code of a batch."""
@@ -253,6 +272,27 @@ class _Document:
 
     def _write(self, text: str) -> None:
         sys.stdout.write(text)
+
+
+class _Lines(_Document):
+    """Items as lines of JSON, each written at once; then the document, on one line."""
+
+    def __init__(self, command: str, items: str | None) -> None:
+        super().__init__(command, items)
+        self._content: dict[str, Any] = {}
+
+    def fields(self, content: dict[str, Any]) -> None:
+        self._content |= content
+
+    def item(self, item: dict[str, Any]) -> None:
+        self._write(_dump(item) + "\n")
+        sys.stdout.flush()
+
+    def close(self, content: dict[str, Any]) -> None:
+        from visavis import __version__
+
+        head = {"visavis": __version__, "schema": SCHEMA, "command": self._command}
+        self.item({**head, **self._content, **content})
 
 
 class _Table:

@@ -6,7 +6,9 @@ What SQLite leaves behind after a plain DELETE, and what takes it away:
 - copies in free pages and in the slack of B-tree pages: ``VACUUM`` writes the file anew from live rows;
 - older versions of every page in the write-ahead log: ``wal_checkpoint(TRUNCATE)`` empties it.
 
-The last step can't be done while another connection reads from the log, so it is repeated for a while. Until
+On PostgreSQL ``VACUUM FULL`` writes tables and indexes anew; the server's own log and backups are its owner's matter.
+
+The last step on SQLite can't be done while another connection reads from the log, so it is repeated for a while. Until
 it is done the database carries a mark, which says that an erasure is unfinished but not whose, and every later
 opening for writing and every later erasure finishes it.
 """
@@ -22,6 +24,7 @@ from sqlalchemy import Connection, delete, insert
 
 from visavis.database.contents import Contents
 from visavis.database.file import DatabaseFile
+from visavis.database.server import Server
 
 __all__ = ["finish", "is_pending", "mark"]
 
@@ -43,7 +46,7 @@ def mark(contents: Contents, connection: Connection) -> None:
     connection.execute(insert(meta).values(key=_PENDING, value=secrets.token_hex(8)))
 
 
-def finish(database: DatabaseFile, timeout: float, what: str = "the subject is") -> None:
+def finish(database: DatabaseFile | Server, timeout: float, what: str = "the subject is") -> None:
     """Overwrite what was deleted, then take the mark away.
 
     Parameters
@@ -63,11 +66,14 @@ def finish(database: DatabaseFile, timeout: float, what: str = "the subject is")
     """
     until = time.monotonic() + timeout
     with database.reading() as connection:
-        word = database.value(connection, _PENDING)
-    with database.alone() as raw:
-        _until(until, database, lambda: _vacuumed(raw), what)
-        _until(until, database, lambda: _log_emptied(raw), what)
-        raw.execute("PRAGMA shrink_memory")
+        word = database.contents.value(connection, _PENDING)
+    if isinstance(database, Server):
+        database.rewrite(timeout)
+    else:
+        with database.alone() as raw:
+            _until(until, database, lambda: _vacuumed(raw), what)
+            _until(until, database, lambda: _log_emptied(raw), what)
+            raw.execute("PRAGMA shrink_memory")
     meta = database.contents.meta
     with database.writing() as connection:
         connection.execute(delete(meta).where((meta.c.key == _PENDING) & (meta.c.value == word)))

@@ -43,6 +43,7 @@ class DatabaseFile:
 
     def __init__(self, path: str | os.PathLike[str], contents: Contents, *, create: bool) -> None:
         self.path = Path(path).expanduser()
+        self.where = str(self.path)
         self.contents = contents
         self.own_changes = 0  # transactions this connection wrote: SQLite's data_version tells only of others'
         self._lock = threading.RLock()
@@ -105,7 +106,7 @@ class DatabaseFile:
             yield self._connection
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, *, alone: bool = True) -> Iterator[Connection]:  # noqa: ARG002 (a server lets others write)
         """Give a connection whose changes are on disk when the block ends, or not made at all if it raises.
 
         The right to write is taken at the start, so what is read in the block can't change before it is
@@ -134,10 +135,6 @@ class DatabaseFile:
         """Return a value that differs after every change of the file, by this process or another."""
         (changes,) = self.raw.execute("PRAGMA data_version").fetchone()
         return int(changes), self.own_changes
-
-    def value(self, connection: Connection, key: str) -> str | None:
-        """Return an entry of the meta table."""
-        return self.contents.value(connection, key)
 
     def close(self) -> None:
         """Close the file. Closing twice is fine."""

@@ -12,10 +12,11 @@ from sqlalchemy import func, select, update
 from visavis.analysis.quality import QualityGate
 from visavis.database import erasure
 from visavis.database.file import DatabaseFile
+from visavis.database.times import micros_now
 from visavis.errors import GalleryError, InputError, SubjectExists, VisavisError
 from visavis.gallery import identification, portable, remaking, store
 from visavis.gallery.enrollment import FaceAnalyzer, probe_of, samples_of
-from visavis.gallery.records import Enrollment, Subject, checked_metadata, micros_now
+from visavis.gallery.records import Enrollment, Subject, checked_metadata
 from visavis.gallery.schema import CONTENTS, collections, subjects
 from visavis.models.cards import Calibration
 from visavis.models.store import calibration_of
@@ -48,6 +49,7 @@ class Gallery:
         self._analyzer = analyzer
         self._indexes = store.LiveIndexes(database, collection)
         self._calibrations: dict[str, Calibration | None] = {}
+        self._opening = database.openings
 
     # ---- enrolling
     # -------------------------------------------------------------------------------------------
@@ -320,6 +322,25 @@ class Gallery:
         with self._database.reading() as connection:
             used = select(collections.c.name).where(collections.c.id.in_(select(subjects.c.collection)))
             return tuple(connection.execute(used.order_by(collections.c.name)).scalars())
+
+    def version(self) -> tuple[int, ...]:
+        """Return a value that is another after every change of the file, by this process or another; it costs little.
+
+        Where another file was put in place of the one that was opened, that one is opened. For programs that run for
+        long: whoever keeps an answer asks again when the version changed.
+
+        Raises
+        ------
+        GalleryError
+            If the file is gone; the next call looks again.
+        GalleryBusy
+            At once, if another process keeps it from being read.
+        """
+        version = self._database.follow()
+        if version[0] != self._opening:
+            self._opening = version[0]
+            self._indexes = store.LiveIndexes(self._database, self.collection)
+        return version
 
     @property
     def erasure_pending(self) -> bool:

@@ -23,10 +23,11 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from visavis.database.file import DatabaseFile
+from visavis.database.times import from_micros, micros_now, to_micros
 from visavis.errors import InputError, ModelMismatch, NotAGallery, StorageError, SubjectExists
 from visavis.gallery import store
 from visavis.gallery.crops import MAX_PNG, Crop
-from visavis.gallery.records import checked_metadata, from_micros, micros_now, to_micros
+from visavis.gallery.records import checked_metadata
 from visavis.gallery.schema import crops, subjects, templates
 from visavis.names import checked_name
 from visavis.types import Embeddings, FloatArray

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -17,15 +17,10 @@ __all__ = [
     "Subject",
     "Template",
     "checked_metadata",
-    "from_micros",
-    "micros_now",
-    "to_micros",
 ]
 
 MAX_METADATA = 64 * 1024
 """Bytes metadata may have as JSON."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -165,21 +160,6 @@ def checked_metadata(value: Mapping[str, Any] | None) -> str:
     if size > MAX_METADATA:
         raise InputError(f"metadata may have {MAX_METADATA} bytes as JSON, not {size}")
     return text
-
-
-def micros_now() -> int:
-    """Return the time, as microseconds since 1970 in UTC."""
-    return to_micros(datetime.now(timezone.utc))
-
-
-def to_micros(moment: datetime) -> int:
-    """Return a moment as microseconds since 1970 in UTC."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def from_micros(value: int) -> datetime:
-    """Return the UTC moment that lies ``value`` microseconds after 1970 began."""
-    return _EPOCH + timedelta(microseconds=value)
 
 
 EMPTY: Mapping[str, float] = MappingProxyType({})

@@ -12,10 +12,11 @@ import numpy as np
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from visavis.database.file import DatabaseFile
+from visavis.database.times import from_micros, micros_now
 from visavis.errors import ModelMismatch, NotAGallery, SubjectExists, UnknownSubject
 from visavis.gallery.crops import Crop
 from visavis.gallery.index import TemplateIndex
-from visavis.gallery.records import Subject, Template, from_micros, micros_now
+from visavis.gallery.records import Subject, Template
 from visavis.gallery.schema import collections, crops, subjects, templates
 from visavis.types import FloatArray
 

@@ -1,0 +1,337 @@
+"""The store of events: kept when `add` returns, listed in time order, sent until delivered, forgotten on request."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert as insert_on_server
+from sqlalchemy.dialects.sqlite import insert as insert_in_file
+
+from visavis.database.file import DatabaseFile
+from visavis.database.server import Address, Server, is_address
+from visavis.database.times import from_micros, micros_now, to_micros
+from visavis.errors import EventsOutOfReach, InputError
+from visavis.events.event import KINDS, Event, EventKind
+from visavis.events.schema import CONTENTS, deliveries, event_of, events, forgotten, values_of
+
+__all__ = ["Delivery", "EventStore", "open_events"]
+
+_SCHEMA = "visavis_events"
+_PAGE = 1_000  # events read at once
+_LEASE = timedelta(seconds=60)
+
+Database: TypeAlias = "DatabaseFile | Server"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """An event that a target is still to be told of.
+
+    Attributes
+    ----------
+    id
+        For `EventStore.delivered` and `EventStore.failed`.
+    target
+        Name of the target.
+    event
+        What happened.
+    attempts
+        How often sending it failed.
+    """
+
+    id: int
+    target: str
+    event: Event
+    attempts: int
+
+
+class EventStore:
+    """Events in one SQLite file or on a PostgreSQL server. Made by `open_events`; safe to share among threads.
+
+    Attributes
+    ----------
+    where
+        The file, or the server's address without a password.
+    snapshots
+        Folder of the pictures of events, which need not exist; None for a server that was given none.
+    """
+
+    def __init__(self, database: Database, snapshots: Path | None) -> None:
+        self.where = database.where
+        self.snapshots = snapshots
+        self._database = database
+
+    # ---- writing
+
+    def add(self, event: Event, targets: Iterable[str] = ()) -> bool:
+        """Keep an event, and one delivery of it for each target, in one transaction.
+
+        When this returns, they are on disk and survive a crash or a power cut.
+
+        Returns
+        -------
+        Whether it was kept. Not where an event of that id is there, nor where the visit it belongs to was erased: then
+        its snapshot is deleted.
+
+        Raises
+        ------
+        StorageError, EventStoreBusy
+            If the disk is full or read-only, or another process holds the store; nothing was changed.
+        """
+        return self.add_all([event], targets) == 1
+
+    def add_all(self, some: Iterable[Event], targets: Iterable[str] = ()) -> int:
+        """Keep several events as `add` does, all in one transaction, and return how many were new."""
+        names = sorted(set(targets))
+        rows = [values_of(event) for event in some]
+        late: list[str] = []
+        added = 0
+        with self._database.writing() as connection:
+            for row in rows:
+                if _is_forgotten(connection, row):
+                    late += [row["snapshot"]] if row["snapshot"] else []
+                else:
+                    added += self._insert(connection, row, names)
+        for name in late:
+            self._delete_snapshot(name)
+        return added
+
+    def _insert(self, connection: Connection, row: dict[str, Any], targets: Sequence[str]) -> int:
+        insert = insert_on_server if isinstance(self._database, Server) else insert_in_file
+        if not connection.execute(insert(events).values(**row).on_conflict_do_nothing()).rowcount:
+            return 0
+        if targets:
+            number = connection.execute(select(events.c.seq).where(events.c.id == row["id"])).scalar_one()
+            first = min(row["time"], micros_now())
+            due = [{"event": number, "target": name, "attempts": 0, "next_try": first} for name in targets]
+            connection.execute(deliveries.insert(), due)
+        return 1
+
+    def _delete_snapshot(self, name: str) -> None:
+        if self.snapshots is not None and Path(name).name == name:
+            with contextlib.suppress(OSError):
+                (self.snapshots / name).unlink()
+
+    # ---- listing
+
+    def events(
+        self,
+        kinds: Iterable[EventKind] = (),
+        cameras: Iterable[str] = (),
+        subjects: Iterable[str] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Event]:
+        """Yield events in the order of their times, any number of them in bounded memory.
+
+        Parameters
+        ----------
+        kinds, cameras, subjects
+            Only these; empty: all.
+        since, until
+            From this moment on, and before that one; with a time zone.
+        limit
+            At most so many.
+
+        Raises
+        ------
+        InputError
+            At once, if there is no such kind, or a time has no zone.
+        """
+        where: list[ColumnElement[bool]] = []
+        if unknown := sorted(set(kinds := list(kinds)) - set(KINDS)):
+            raise InputError(f"events are {', '.join(KINDS)}, not {unknown[0]!r}")
+        if kinds:
+            where.append(events.c.kind.in_(kinds))
+        if since is not None:
+            where.append(events.c.time >= _micros(since))
+        if until is not None:
+            where.append(events.c.time < _micros(until))
+        # One stream for each name, each in the order of an index that begins with the name: one question for several
+        # names would sort all that is left for every page.
+        people, places = sorted(set(subjects)), sorted(set(cameras))
+        if people:
+            if places:
+                where.append(events.c.camera.in_(places))
+            streams = [self._pages([*where, events.c.subject == name]) for name in people]
+        else:
+            streams = [self._pages([*where, events.c.camera == name]) for name in places] or [self._pages(where)]
+        return _first(heapq.merge(*streams), limit)
+
+    def _pages(self, where: list[ColumnElement[bool]]) -> Iterator[tuple[int, int, Event]]:
+        at: tuple[int, int] | None = None
+        while True:
+            page = select(events).where(*where).order_by(events.c.time, events.c.seq).limit(_PAGE)
+            if at is not None:
+                page = page.where(tuple_(events.c.time, events.c.seq) > at)
+            with self._database.reading() as connection:
+                rows = connection.execute(page).all()
+            for row in rows:
+                yield row.time, row.seq, event_of(row)
+            if len(rows) < _PAGE:
+                return
+            at = rows[-1].time, rows[-1].seq
+
+    def holds(self, id: str) -> bool:
+        """Return whether the event of that id is kept: an erased or outdated one no more."""
+        with self._database.reading() as connection:
+            return connection.execute(select(events.c.seq).where(events.c.id == id)).first() is not None
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        with self._database.reading() as connection:
+            return int(connection.execute(select(func.count()).select_from(events)).scalar_one())
+
+    def __bool__(self) -> bool:
+        return True  # an empty store is a store all the same
+
+    # ---- delivering
+
+    def due(
+        self, now: datetime, limit: int = 100, *, targets: Iterable[str] = (), lease: timedelta = _LEASE
+    ) -> list[Delivery]:
+        """Return deliveries whose time has come, oldest first, and keep them from other askers for a while.
+
+        Parameters
+        ----------
+        now
+            With a time zone.
+        targets
+            Only for these; empty: for all.
+        lease
+            Until ``now + lease`` nobody else is given them, so that two programs at one store don't send the same. One
+            that dies meanwhile loses nothing: they are due again then.
+        """
+        moment = _micros(now)
+        due = [deliveries.c.next_try <= moment]
+        if names := sorted(set(targets)):
+            due.append(deliveries.c.target.in_(names))
+        with self._database.reading() as connection:  # most of the time there is none: then nothing is locked
+            if connection.execute(select(deliveries.c.id).where(*due).limit(1)).first() is None:
+                return []
+        with self._database.writing() as connection:
+            first = select(deliveries.c.id).where(*due).order_by(deliveries.c.next_try, deliveries.c.id).limit(limit)
+            ids = list(connection.execute(first.with_for_update(skip_locked=True)).scalars())
+            taken = deliveries.c.id.in_(ids)
+            rows = connection.execute(_delivery.where(taken).order_by(deliveries.c.next_try, deliveries.c.id)).all()
+            connection.execute(update(deliveries).where(taken).values(next_try=_micros(now + lease)))
+        return [Delivery(row.delivery, row.target, event_of(row), row.attempts) for row in rows]
+
+    def delivered(self, id: int) -> None:
+        """Forget a delivery: the target has it, or is not to have it any more."""
+        with self._database.writing() as connection:
+            connection.execute(delete(deliveries).where(deliveries.c.id == id))
+
+    def failed(self, id: int, retry_at: datetime, problem: str) -> None:
+        """Say that sending failed, why, and when to try again."""
+        change = update(deliveries).where(deliveries.c.id == id)
+        tried = {"attempts": deliveries.c.attempts + 1, "problem": problem[:500].replace("\0", "")}
+        with self._database.writing() as connection:
+            connection.execute(change.values(next_try=_micros(retry_at), **tried))
+
+    def pending(self) -> dict[str, int]:
+        """Return how many deliveries each target still waits for; targets without any are left out."""
+        counts = select(deliveries.c.target, func.count()).group_by(deliveries.c.target).order_by(deliveries.c.target)
+        with self._database.reading() as connection:
+            return {target: int(count) for target, count in connection.execute(counts)}
+
+    def next_due(self) -> datetime | None:
+        """Return when the next delivery is due; None where there is none."""
+        with self._database.reading() as connection:
+            first = connection.execute(select(func.min(deliveries.c.next_try))).scalar()
+        return None if first is None else from_micros(first)
+
+    # ---- state
+
+    def close(self) -> None:
+        """Close the store. Closing twice is fine."""
+        self._database.close()
+
+    def __enter__(self) -> EventStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+_delivery: Select[Any] = select(
+    deliveries.c.id.label("delivery"), deliveries.c.target, deliveries.c.attempts, events
+).join(events, events.c.seq == deliveries.c.event)
+
+
+def open_events(
+    where: str | os.PathLike[str], *, create: bool = True, snapshots: str | os.PathLike[str] | None = None
+) -> EventStore:
+    """Open a store of events, making it where there is none.
+
+    Parameters
+    ----------
+    where
+        A file, such as ``"events.db"``, or ``"postgresql://user@host/database"`` (needs the extra ``[postgres]``),
+        where the tables get a schema of their own, ``visavis_events``.
+    create
+        Make it where it is missing.
+    snapshots
+        Folder of the pictures of events. Without it, of ``events.db`` it is ``events-snapshots`` beside the file.
+
+    Raises
+    ------
+    NotAnEventStore, EventStoreTooNew
+        If the file or schema is something else, or of a newer visavis; it is left as it is.
+    EventError
+        If there is none and ``create`` is false.
+    EventsOutOfReach
+        If the server doesn't answer or refuses the login.
+    InputError
+        If the address is malformed.
+    StorageError
+        If the file or its folder can't be read, or made.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from datetime import timezone
+    >>> with tempfile.TemporaryDirectory() as folder, open_events(f"{folder}/events.db") as store:
+    ...     moment = datetime(2026, 5, 1, 8, tzinfo=timezone.utc)
+    ...     added = [store.add(Event("identified", "door", moment, subject=name)) for name in ("ada", "bob")]
+    ...     [event.subject for event in store.events(subjects=["bob"])]
+    ['bob']
+    """
+    database: Database
+    if is_address(where):
+        address = Address.parse(str(where))
+        database = Server(address, CONTENTS, _SCHEMA, EventsOutOfReach, create=create)
+        folder = None
+    else:
+        database = DatabaseFile(where, CONTENTS, create=create)
+        folder = database.path.absolute().with_name(f"{database.path.stem}-snapshots")
+    return EventStore(database, Path(snapshots).expanduser().absolute() if snapshots is not None else folder)
+
+
+def _is_forgotten(connection: Connection, row: dict[str, Any]) -> bool:
+    visit = (forgotten.c.run == row["run"]) & (forgotten.c.track == row["track"])
+    return row["track"] is not None and connection.execute(select(forgotten).where(visit)).first() is not None
+
+
+def _first(found: Iterator[tuple[int, int, Event]], limit: int | None) -> Iterator[Event]:
+    for _, _, event in itertools.islice(found, limit):
+        yield event
+
+
+def _micros(moment: datetime) -> int:
+    if moment.tzinfo is None:
+        raise InputError(f"the time {moment} needs its time zone")
+    return to_micros(moment)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-__all__ = ["answers", "line", "python"]
+__all__ = ["answers", "line", "python", "restored"]
 
 
 def python(module: str, function: str, **options: Any) -> subprocess.Popen[bytes]:
@@ -49,3 +51,33 @@ def line(value: Any) -> bytes:
     b'{"path": "\\u7167\\udcff"}\n'
     """
     return json.dumps(value).encode() + b"\n"
+
+
+def restored(kind: Any, value: Any) -> Any:
+    """Return the value of which `dataclasses.asdict` and JSON made ``value``.
+
+    Parameters
+    ----------
+    kind
+        A dataclass, whose fields may be plain values, dataclasses, tuples and optional ones of these.
+
+    Examples
+    --------
+    >>> @dataclasses.dataclass
+    ... class Line:
+    ...     ends: tuple[tuple[float, float], ...]
+    >>> restored(Line, json.loads(line(dataclasses.asdict(Line(((0.0, 1.0), (1.0, 0.5)))))))
+    Line(ends=((0.0, 1.0), (1.0, 0.5)))
+    """
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return restored(args[0], value)
+    if dataclasses.is_dataclass(kind):
+        types_of = get_type_hints(kind)
+        return kind(**{name: restored(types_of[name], part) for name, part in value.items()})  # type: ignore[operator]
+    if origin is tuple:
+        kinds = args[:1] * len(value) if args[-1] is Ellipsis else args
+        return tuple(restored(part, item) for part, item in zip(kinds, value, strict=True))
+    if origin in (Union, types.UnionType) and value is not None:
+        return restored(next(part for part in args if part is not types.NoneType), value)
+    return value

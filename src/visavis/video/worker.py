@@ -1,0 +1,270 @@
+"""A process that looks for faces in the pictures of some cameras, in fair turns.
+
+Lines of JSON on standard input: first what to do, then which cameras somebody looks at. Standard output: ``event``,
+``state`` of a camera when it changes, and ``status`` of all once a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Any
+
+import cv2
+
+from visavis.errors import VisavisError
+from visavis.events.event import Event
+from visavis.files import reason
+from visavis.gallery import Gallery, open_gallery
+from visavis.models.durable import new_file
+from visavis.pipeline import Analyzer
+from visavis.processes import answers, line, restored
+from visavis.types import Image
+from visavis.video.cameras import Camera
+from visavis.video.feed import Feed, Taken
+from visavis.video.following import Following, Seen
+from visavis.video.frames import Frame
+from visavis.video.identity import Naming
+from visavis.video.lookout import Lookout
+from visavis.video.snapshots import cut
+from visavis.video.status import CameraStatus, Window, quantile
+from visavis.video.task import Task
+from visavis.video.tracking import Tracking
+
+__all__ = ["main"]
+
+_TEND_SECONDS = 0.2
+_STATUS_SECONDS = 1.0
+_END_SECONDS = 8.0  # that a worker gets to end in order when its parent has gone
+
+
+class _Watched:
+    """One camera: its feed, what follows its faces, and how it does."""
+
+    def __init__(self, camera: Camera, feed: Feed) -> None:
+        self.camera, self.feed = camera, feed
+        self.lookout: Lookout | None = None
+        self.served = 0.0
+        self.told: tuple[str, str] = ("starting", "")
+        self.frames = self.tracks = self.faces = 0
+        self.people: tuple[str, ...] = ()
+        self.problem = ""
+        self._last_track = 0
+        self._latencies, self._came = Window(), Window()
+        self._came_before = 0
+
+    def saw(self, taken: Taken, seen: Seen) -> None:
+        now = time.monotonic()
+        self.frames += 1
+        self.faces = len(seen.faces)
+        ended = {track.id for track in seen.ended}
+        names = (person.subject for track, person in seen.people.items() if track not in ended)
+        self.people = tuple(sorted({name for name in names if name is not None}))
+        newest = max(seen.people, default=0)
+        self.tracks += max(newest - self._last_track, 0)
+        self._last_track = max(newest, self._last_track)
+        self._latencies.add(now, now - taken.arrived)
+
+    def forget(self) -> None:
+        """Begin anew: the next track is the first again."""
+        self.people, self.faces, self._last_track = (), 0, 0
+
+    def status(self) -> CameraStatus:
+        now = time.monotonic()
+        self._came.add(now, self.feed.came - self._came_before)
+        self._came_before = self.feed.came
+        latencies = self._latencies.values(now)
+        return CameraStatus(
+            self.camera.name,
+            self.feed.state,
+            round(sum(self._came.values(now)) / self._came.seconds, 2),
+            round(self._latencies.rate(now), 2),
+            quantile(latencies, 0.5),
+            quantile(latencies, 0.95),
+            self.frames,
+            self.feed.dropped,
+            self.tracks,
+            self.people,
+            self.faces,
+            self.feed.restarts,
+            self.feed.why or self.problem,
+        )
+
+
+class _Worker:
+    def __init__(self, task: Task, pipe: IO[bytes]) -> None:
+        self._task, self._pipe = task, pipe
+        self._changed = threading.Condition()
+        self.stop = False
+        folders = [Path(folder) for folder in task.folders]
+        self._cameras = [
+            _Watched(camera, Feed(source, camera.fps, folders, self.wake))
+            for camera, source in zip(task.cameras, task.sources, strict=True)
+        ]
+        self._analyzers: dict[float | None, Analyzer] = {}
+        self._gallery: Gallery | None = None
+
+    def wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
+
+    def run(self) -> None:
+        """Look at pictures until told to stop."""
+        for watched in self._cameras:
+            self._analyzer(watched.camera)
+        if self._task.gallery is not None:
+            first = self._analyzer(self._cameras[0].camera)
+            self._gallery = open_gallery(self._task.gallery, collection=self._task.collection, analyzer=first)
+        tended = told = 0.0
+        try:
+            while not (self.stop or self._all_ended):
+                now = time.monotonic()
+                if now - tended >= _TEND_SECONDS:
+                    tended = now
+                    self._tend(now)
+                if now - told >= _STATUS_SECONDS:
+                    told = now
+                    self._tell({"status": [watched.status().to_dict() for watched in self._cameras]})
+                watched = self._next()
+                if watched is not None:
+                    self._look(watched)
+            for watched in self._cameras:
+                self._finish(watched)
+        finally:
+            for watched in self._cameras:
+                watched.feed.close()
+            self._tell({"status": [watched.status().to_dict() for watched in self._cameras]})
+
+    @property
+    def _all_ended(self) -> bool:
+        return all(watched.told[0] == "ended" and watched.lookout is None for watched in self._cameras)
+
+    def _next(self) -> _Watched | None:
+        """Return the camera with a picture whose last turn is the longest ago; wait a moment for one."""
+        with self._changed:
+            ready = [watched for watched in self._cameras if watched.feed.ready_since is not None]
+            if not ready:
+                self._changed.wait(_TEND_SECONDS)
+                return None
+            return min(ready, key=lambda watched: watched.served)
+
+    def _tend(self, now: float) -> None:
+        for watched in self._cameras:
+            feed = watched.feed
+            feed.tend(now)
+            if feed.state == "ended" and feed.ready_since is not None:
+                continue  # its last picture has not had its turn
+            if watched.told != (feed.state, feed.why):
+                watched.told = (feed.state, feed.why)
+                self._tell({"state": [watched.camera.name, feed.state, feed.why]})
+            gap = watched.camera.gap or Tracking().gap
+            away = now - watched.served > gap and feed.state != "live"
+            if watched.lookout is not None and feed.ready_since is None and (away or feed.state == "ended"):
+                self._finish(watched)
+
+    def _look(self, watched: _Watched) -> None:
+        taken = watched.feed.take()
+        watched.served = time.monotonic()
+        if taken is None:
+            return
+        at = taken.start + taken.seconds
+        try:
+            if watched.lookout is None:
+                watched.lookout = self._lookout(watched.camera, taken.start)
+            seen, events = watched.lookout.step(Frame(taken.number, taken.seconds, taken.image), at)
+            for event in events:
+                self._event(watched, event, taken.image)
+            watched.problem = seen.problem or ""
+            watched.saw(taken, seen)
+        except VisavisError as error:
+            watched.problem = str(error)
+        except Exception as error:  # noqa: BLE001 (a fault of ours in one camera's picture must not end the others)
+            if not watched.problem:
+                traceback.print_exc()
+            watched.problem = f"a frame could not be looked at: {error}"
+
+    def _finish(self, watched: _Watched) -> None:
+        """Let everybody leave, as no pictures come."""
+        if watched.lookout is None:
+            return
+        lookout, watched.lookout = watched.lookout, None
+        watched.forget()
+        for event in lookout.finish()[1]:
+            self._event(watched, event, None)
+
+    def _event(self, watched: _Watched, event: Event, image: Image | None) -> None:
+        if watched.camera.snapshots and self._task.snapshots and image is not None and event.box is not None:
+            try:
+                name = f"{event.id}.jpg"
+                with new_file(Path(self._task.snapshots) / name, 0o600, synced=False) as file:
+                    file.write(cut(image, event.box))
+                event = event.with_snapshot(name)
+            except OSError as error:
+                watched.problem = f"no snapshots: {reason(error)}"
+        self._tell({"event": event.to_dict()})
+
+    def _lookout(self, camera: Camera, start: float) -> Lookout:
+        tracking = Tracking() if camera.gap is None else Tracking(gap=camera.gap)
+        naming = Naming() if self._task.fpir is None else Naming(fpir=self._task.fpir)
+        return Lookout(
+            camera.name,
+            self._analyzer(camera),
+            self._gallery,
+            Following(camera.detect_every, tracking, naming),
+            start=datetime.fromtimestamp(start, timezone.utc),
+            lines=camera.lines,
+            zones=camera.all_zones,
+        )
+
+    def _analyzer(self, camera: Camera) -> Analyzer:
+        models, size = self._task.models, camera.min_face
+        if size not in self._analyzers:
+            self._analyzers[size] = Analyzer(
+                models.detector,
+                models.recognizer,
+                flip=models.flip,
+                landmarks=models.landmarks,
+                score=models.score,
+                min_face=size,
+                detector_settings=models.settings,
+                threads=self._task.threads,
+                precision=models.precision,
+                engine=models.engine,
+                device=models.device,
+            )
+        return self._analyzers[size]
+
+    def _tell(self, what: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # the parent has gone: the end of our input says so, too
+            self._pipe.write(line(what))
+            self._pipe.flush()
+
+
+def main() -> None:
+    """Serve one parent until it closes our standard input, or has gone."""
+    pipe = answers()
+    cv2.setNumThreads(1)
+    worker = _Worker(restored(Task, json.loads(sys.stdin.buffer.readline())), pipe)
+
+    def heed() -> None:
+        for _ in sys.stdin.buffer:
+            pass
+        threading.Timer(_END_SECONDS, os._exit, [1]).start()
+        worker.stop = True
+        worker.wake()
+
+    threading.Thread(target=heed, daemon=True).start()
+    try:
+        worker.run()
+    except VisavisError as error:
+        with contextlib.suppress(OSError):
+            pipe.write(line({"failed": str(error)}))
+            pipe.flush()
+    os._exit(0)

@@ -14,6 +14,7 @@ from visavis.errors import InputError
 from visavis.names import checked_name
 from visavis.settings import Location, Seconds, Table, filled, located, read_toml
 from visavis.video.places import Line, Zone
+from visavis.video.sources import Source
 
 __all__ = ["Camera", "Models", "Settings", "View", "camera_name", "checked_camera_name", "read_settings"]
 
@@ -40,8 +41,8 @@ class View:
         Height in pixels of the smallest face looked for; None: the detector's own.
     longest
         Frames are shrunk until their longer side has at most so many pixels; None: as they come.
-    hardware
-        Let FFmpeg decode on the graphics card where it can.
+    hardware, timeout, transport, size
+        As `visavis.video.sources.Source` takes them.
     lines, zones
         Where to look for ``line_crossed`` and ``dwell``: ``[[camera.line]]``, ``[[camera.zone]]``.
     dwell
@@ -59,7 +60,10 @@ class View:
     detect_every: int = 1
     min_face: float | None = None
     longest: int | None = None
-    hardware: bool = False
+    hardware: str = "auto"
+    timeout: Seconds = 10.0
+    transport: Literal["tcp", "udp"] = "tcp"
+    size: str | None = None
     lines: tuple[Line, ...] = field(default=(), metadata={"key": "line"})
     zones: tuple[Zone, ...] = field(default=(), metadata={"key": "zone"})
     dwell: Seconds | None = None
@@ -73,6 +77,7 @@ class View:
         _within("detect_every", self.detect_every, 1, 1000)
         _within("min_face", self.min_face, 1, 100_000)
         _within("longest", self.longest, 32, 100_000)
+        _within("timeout", self.timeout, 0.1, 3600)
         _within("dwell", self.dwell, 0.1, 7 * 86400)
         _within("gap", self.gap, 0.05, 3600)
         names = [*(line.name for line in self.lines), *(zone.name for zone in self.all_zones)]
@@ -112,6 +117,27 @@ class Camera(View):
         checked_name(self.name, "a camera's name")
         if not self.source:
             raise InputError("a source must not be empty")
+
+    def parsed(self) -> Source:
+        """Return the source, to be opened as the camera says.
+
+        Raises
+        ------
+        InputError
+            If there is no such file or kind of address.
+        """
+        source = Source.parse(
+            self.source,
+            rotate=self.rotate,
+            longest=self.longest,
+            hardware=self.hardware,
+            timeout=self.timeout,
+            transport=self.transport,
+            size=self.size,
+            pace=self.as_camera or self.loop,
+        )
+        # What reads a stream leaves out frames by the budget itself; photos get their times from it.
+        return replace(source, loop=self.loop, fps=self.fps if source.kind == "images" else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,13 +289,12 @@ def _list(value: Any) -> list[Any]:
 
 
 def _source(value: Any, folder: Path) -> Any:
-    """Return a source as it is taken on the command line: text, and files by the folder of the settings."""
+    """Return a source as it is taken on the command line, files by the folder of the settings."""
     if type(value) is int:
-        return str(value)
-    if not isinstance(value, str) or value == "-" or value.isdecimal():
+        return f"camera:{value}"
+    if not isinstance(value, str) or value in ("", "-") or value.startswith("camera:"):
         return value
-    beside = located(value, folder)
-    return beside if Path(value).suffix or "/" in value or Path(beside).exists() else value
+    return located(value, folder)
 
 
 def _within(name: str, value: float | None, low: float, high: float) -> None:

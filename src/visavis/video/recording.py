@@ -33,7 +33,7 @@ from visavis.video.lookout import Lookout
 from visavis.video.places import Line, Zone
 from visavis.video.snapshots import cut
 
-__all__ = ["Look", "Progress", "Recording", "follow_video", "record", "recorder"]
+__all__ = ["Look", "Progress", "Recording", "detected", "follow_video", "record", "recorder"]
 
 Progress = Callable[[float, float | None], None]
 """Called with the seconds of video done, and with how many there are, where that is known."""
@@ -334,7 +334,7 @@ def _followed(
 ) -> Iterator[_Looked]:
     problem: list[InputError] = []
     source = _until_problem(frames(path, every=every), problem)
-    for frame, faces in _detected(source, analyzer, rotate):
+    for frame, faces in detected(source, analyzer, rotate):
         seen, events = lookout.step(frame, faces=faces)
         yield _Looked(frame, faces, _tracks(faces, seen), seen, events)
         if progress is not None:
@@ -352,7 +352,7 @@ def _until_problem(source: Iterator[Frame], problem: list[InputError]) -> Iterat
         problem.append(error)
 
 
-def _detected(source: Iterator[Frame], analyzer: Analyzer, rotate: int) -> Iterator[tuple[Frame, Faces]]:
+def detected(source: Iterator[Frame], analyzer: Analyzer, rotate: int = 0) -> Iterator[tuple[Frame, Faces]]:
     """Find the faces of frames in their order: threads look at a few frames while the next ones are decoded."""
     threads = analyzer.options.threads
     upright = (replace(frame, image=turned(frame.image, rotate)) if rotate else frame for frame in source)

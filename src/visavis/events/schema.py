@@ -4,7 +4,7 @@
 
     meta        key, value                       schema_version; a pending erasure
     events      seq, id, time, kind, camera ...  the fields of `Event`, a column each
-    deliveries  id, event, target, attempts, next_try, problem     what is still to be sent
+    deliveries  id, event, target, queued, attempts, next_try, problem     what is still to be sent
     copies      id, path, kind, machine          files that hold copies of events, and folders of snapshots
     forgotten   run, track                       visits that were erased: what still comes of them is not kept
     removals    copy, event, whole, snapshot     what is still to be taken out of a copy
@@ -86,8 +86,9 @@ deliveries = Table(
     Column("id", _Id, primary_key=True),
     Column("event", _Id, ForeignKey(events.c.seq), nullable=False),
     Column("target", Text, nullable=False),
+    Column("queued", BigInteger, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
-    Column("next_try", BigInteger, nullable=False),
+    Column("next_try", BigInteger),  # none: it was given up
     Column("problem", Text),
     UniqueConstraint("event", "target"),
     Index("deliveries_due", "next_try", "id"),

@@ -47,12 +47,15 @@ class Delivery:
         What happened.
     attempts
         How often sending it failed.
+    queued
+        When it was kept. UTC.
     """
 
     id: int
     target: str
     event: Event
     attempts: int
+    queued: datetime
 
 
 class EventStore:
@@ -201,7 +204,7 @@ class EventStore:
     def due(
         self, now: datetime, limit: int = 100, *, targets: Iterable[str] = (), lease: timedelta = _LEASE
     ) -> list[Delivery]:
-        """Return deliveries whose time has come, oldest first, and keep them from other askers for a while.
+        """Return deliveries whose time has come, first kept first, and keep them from other askers for a while.
 
         Parameters
         ----------
@@ -221,30 +224,44 @@ class EventStore:
             if connection.execute(select(deliveries.c.id).where(*due).limit(1)).first() is None:
                 return []
         with self._database.writing() as connection:
-            first = select(deliveries.c.id).where(*due).order_by(deliveries.c.next_try, deliveries.c.id).limit(limit)
+            first = select(deliveries.c.id).where(*due).order_by(deliveries.c.id).limit(limit)
             ids = list(connection.execute(first.with_for_update(skip_locked=True)).scalars())
             taken = deliveries.c.id.in_(ids)
-            rows = connection.execute(_delivery.where(taken).order_by(deliveries.c.next_try, deliveries.c.id)).all()
+            rows = connection.execute(_delivery.where(taken).order_by(deliveries.c.id)).all()
             connection.execute(update(deliveries).where(taken).values(next_try=_micros(now + lease)))
-        return [Delivery(row.delivery, row.target, event_of(row), row.attempts) for row in rows]
+        return [
+            Delivery(row.delivery, row.target, event_of(row), row.attempts, from_micros(row.queued)) for row in rows
+        ]
 
     def delivered(self, id: int) -> None:
         """Forget a delivery: the target has it, or is not to have it any more."""
         with self._database.writing() as connection:
             connection.execute(delete(deliveries).where(deliveries.c.id == id))
 
-    def failed(self, id: int, retry_at: datetime, problem: str) -> None:
-        """Say that sending failed, why, and when to try again."""
+    def failed(self, id: int, retry_at: datetime | None, problem: str) -> None:
+        """Say that sending failed, why, and when to try again; None: never, it is given up."""
         change = update(deliveries).where(deliveries.c.id == id)
         tried = {"attempts": deliveries.c.attempts + 1, "problem": problem[:500].replace("\0", "")}
         with self._database.writing() as connection:
-            connection.execute(change.values(next_try=_micros(retry_at), **tried))
+            connection.execute(change.values(next_try=None if retry_at is None else _micros(retry_at), **tried))
+
+    def postponed(self, id: int, until: datetime) -> None:
+        """Put a delivery off that was not tried."""
+        with self._database.writing() as connection:
+            connection.execute(update(deliveries).where(deliveries.c.id == id).values(next_try=_micros(until)))
 
     def pending(self) -> dict[str, int]:
         """Return how many deliveries each target still waits for; targets without any are left out."""
-        counts = select(deliveries.c.target, func.count()).group_by(deliveries.c.target).order_by(deliveries.c.target)
+        return self._counts(deliveries.c.next_try.is_not(None))
+
+    def given_up(self) -> dict[str, int]:
+        """Return how many deliveries to each target were given up; targets without any are left out."""
+        return self._counts(deliveries.c.next_try.is_(None))
+
+    def _counts(self, where: ColumnElement[bool]) -> dict[str, int]:
+        counts = select(deliveries.c.target, func.count()).where(where).group_by(deliveries.c.target)
         with self._database.reading() as connection:
-            return {target: int(count) for target, count in connection.execute(counts)}
+            return {target: int(count) for target, count in connection.execute(counts.order_by(deliveries.c.target))}
 
     def next_due(self) -> datetime | None:
         """Return when the next delivery is due; None where there is none."""
@@ -253,6 +270,17 @@ class EventStore:
         return None if first is None else from_micros(first)
 
     # ---- state
+
+    def value(self, key: str) -> str | None:
+        """Return a word that `set_value` kept; None where there is none."""
+        with self._database.reading() as connection:
+            return CONTENTS.value(connection, key)
+
+    def set_value(self, key: str, value: str) -> None:
+        """Keep a word of at most 64 characters' key. It must name nobody: erasing doesn't look here."""
+        with self._database.writing() as connection:
+            connection.execute(delete(CONTENTS.meta).where(CONTENTS.meta.c.key == key))
+            connection.execute(CONTENTS.meta.insert().values(key=key, value=value))
 
     def close(self) -> None:
         """Close the store. Closing twice is fine."""
@@ -268,7 +296,7 @@ class EventStore:
 
 
 _delivery: Select[Any] = select(
-    deliveries.c.id.label("delivery"), deliveries.c.target, deliveries.c.attempts, events
+    deliveries.c.id.label("delivery"), deliveries.c.target, deliveries.c.attempts, deliveries.c.queued, events
 ).join(events, events.c.seq == deliveries.c.event)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -30,7 +31,8 @@ METHODS: tuple[Method, ...] = get_args(Method)
 """``pixelate``: a few squares of one color; ``blur``: the same few colors, with soft steps; ``solid``: gray, so that
 nothing of the face is left."""
 
-_CELLS = 5  # colors across a face: docs/video.md has what is told from how many
+# Colors across a face; docs/video.md has what is told from how many. Soft steps tell more than hard ones.
+_CELLS: Mapping[Method, int] = {"pixelate": 5, "blur": 4}
 _GAP = 3.0  # seconds without a sighting through which a face is covered on its way
 _AROUND = 0.5  # seconds before the first and after the last sighting
 _MARGIN = 0.3  # of a box's sides, around it: hair, ears and what a box trembles by
@@ -98,7 +100,7 @@ class Blurred:
 
 
 def cover(
-    image: Image, box: npt.ArrayLike, method: Method = "pixelate", *, margin: float = _MARGIN, cells: int = _CELLS
+    image: Image, box: npt.ArrayLike, method: Method = "pixelate", *, margin: float = _MARGIN, cells: int | None = None
 ) -> None:
     """Cover a face in an image, in place.
 
@@ -111,7 +113,8 @@ def cover(
     margin
         Share of its sides that is covered around it.
     cells
-        Colors across the longer side of the face that are left of it, whatever its size in pixels.
+        Colors across the longer side of the face that are left of it, whatever its size in pixels; by default
+        5 squares, or 4 of a blur.
 
     Examples
     --------
@@ -130,7 +133,7 @@ def cover(
     if method == "solid":
         part[:] = _GRAY
         return
-    cell = max(float(sides.max()) / cells, 1.0)
+    cell = max(float(sides.max()) / (cells or _CELLS[method]), 1.0)
     height, width = part.shape[:2]
     few = cv2.resize(part, (max(round(width / cell), 1), max(round(height / cell), 1)), interpolation=cv2.INTER_AREA)
     how = cv2.INTER_NEAREST if method == "pixelate" else cv2.INTER_LINEAR

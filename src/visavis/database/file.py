@@ -53,17 +53,32 @@ class DatabaseFile:
                 new = _prepare_file(self.path, contents, create)
             except OSError as error:
                 raise StorageError(f"{self.path}: {error.strerror or error}") from error
-            self.writable = os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
-            if not new:
-                _refuse_foreign(self.path, contents)
-            self.raw = _connect(self.path, self._opening())
-            try:
-                self._engine = _engine(lambda: self.raw, lambda: self._write)
-                self._connection = self._engine.connect()
-                self._set_up()
-            except BaseException:
-                self.close()
-                raise
+            self.openings = 0
+            self._followed: tuple[int, ...] = ()
+            self._log = b""
+            self._open(new)
+
+    def _open(self, new: bool) -> None:
+        self.writable = os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
+        if not new:
+            _refuse_foreign(self.path, self.contents)
+        opened = self._on_disk()
+        self.raw = _connect(self.path, self._opening())
+        try:
+            self._engine = _engine(lambda: self.raw, lambda: self._write)
+            self._connection = self._engine.connect()
+            self._set_up()
+        except BaseException:
+            self.close()
+            raise
+        self._opened, self.openings = opened, self.openings + 1
+
+    def _on_disk(self) -> tuple[int, ...]:
+        """Return what tells this file from another put in its place; of one only read, also from a changed one."""
+        status = self.path.stat()
+        # A file that can't be written is read without locks: SQLite then notices no change of its own accord.
+        changed = () if self.writable else (status.st_mtime_ns, status.st_size)
+        return status.st_dev, status.st_ino, *changed
 
     def _opening(self) -> _Opening:
         if self.writable:
@@ -135,6 +150,49 @@ class DatabaseFile:
         """Return a value that differs after every change of the file, by this process or another."""
         (changes,) = self.raw.execute("PRAGMA data_version").fetchone()
         return int(changes), self.own_changes
+
+    def follow(self) -> tuple[int, ...]:
+        """Return a value that differs after every change of the file; open what was put in its place, if anything was.
+
+        It never waits long: a file that others hold is an error at once, and so is one that is gone.
+        """
+        with self._lock, self.translated():
+            try:
+                if self._on_disk() != self._opened:
+                    self._refuse_old_log()
+                    self.close()
+                    self._open(new=False)
+            except OSError:
+                raise self.contents.error(
+                    f"{self.path}: the {self.contents.noun} is gone or can't be read; put it back"
+                ) from None
+            self.raw.execute("PRAGMA busy_timeout=50")
+            try:
+                found = self.openings, *self.version()
+            finally:
+                self.raw.execute(f"PRAGMA busy_timeout={round(1000 * _BUSY_SECONDS)}")
+            if found != self._followed:
+                self._followed, self._log = found, self._log_head()
+            return found
+
+    def _refuse_old_log(self) -> None:
+        """Raise if the write-ahead log of the file that was here lies beside the one put in its place.
+
+        SQLite would read it into that one: https://www.sqlite.org/howtocorrupt.html, section 1.4.
+        """
+        if self._log and self._log == self._log_head():
+            raise self.contents.error(
+                f"{self.path} was replaced while it was in use; end all programs that use it, delete "
+                f"{self.path.name}-wal and {self.path.name}-shm, and start them again"
+            )
+
+    def _log_head(self) -> bytes:
+        """Return the header of the write-ahead log, whose salt no other log has; nothing where there is none."""
+        try:
+            with Path(f"{self.path}-wal").open("rb") as file:
+                return file.read(32)
+        except OSError:
+            return b""
 
     def close(self) -> None:
         """Close the file. Closing twice is fine."""

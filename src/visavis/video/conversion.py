@@ -11,7 +11,7 @@ import numpy as np
 from visavis.errors import InputError
 from visavis.types import Image
 
-__all__ = ["TURNS", "Converter", "Upright", "square_size", "turned"]
+__all__ = ["TURNS", "Converter", "Upright", "fitted", "shrunk_size", "square_size", "turned"]
 
 TURNS = (0, 90, 180, 270)
 """Degrees clockwise by which a picture can be turned."""
@@ -94,6 +94,35 @@ def square_size(width: int, height: int, ratio: float) -> tuple[int, int]:
     return (round(width * ratio), height) if ratio > 1 else (width, round(height / ratio))
 
 
+def shrunk_size(width: int, height: int, longest: int | None) -> tuple[int, int]:
+    """Return a size shrunk to a longer side of ``longest`` pixels; as it is where it is smaller already.
+
+    Examples
+    --------
+    >>> shrunk_size(1920, 1080, 640)
+    (640, 360)
+    """
+    share = min(1.0, longest / max(width, height)) if longest else 1.0
+    return max(round(width * share), 1), max(round(height * share), 1)
+
+
+def fitted(width: int, height: int, into_width: int, into_height: int) -> tuple[int, int, int, int]:
+    """Return where a picture of one size lies, whole and undistorted, in the middle of another: left, top and size.
+
+    Examples
+    --------
+    >>> fitted(1280, 720, 640, 480)
+    (0, 60, 640, 360)
+    """
+    share = min(into_width / width, into_height / height)
+    # A pixel more or less is rounding, not another shape: it fills all.
+    w, h = (
+        whole if abs(round(side * share) - whole) <= 1 else max(round(side * share), 1)
+        for side, whole in ((width, into_width), (height, into_height))
+    )
+    return (into_width - w) // 2, (into_height - h) // 2, w, h
+
+
 class Converter:
     """Converts the frames of one opened video; keeps what swscale sets up for them.
 
@@ -107,8 +136,24 @@ class Converter:
         self._scaler = VideoReformatter()
         self._threads = {"threads": 1}
 
-    def draw(self, frame: Any, width: int, height: int, turn: Upright, into: Image) -> None:
-        """Draw a frame at a size, given as it lies before it is turned, into an array ``(h, w, 3)`` of the turned."""
+    def draw(self, frame: Any, ratio: float, turn: Upright, into: Image) -> None:
+        """Draw a frame, whose pixels are ``ratio`` times as wide as high, whole and upright into a contiguous array.
+
+        One of another shape than the array gets black bars.
+        """
+        size = square_size(frame.width, frame.height, ratio)
+        height, width = into.shape[:2]
+        left, top, w, h = fitted(*(size[::-1] if turn.transposed else size), width, height)
+        if (w, h) == (width, height):
+            self._fill(frame, turn, into)
+            return
+        part = np.empty((h, w, 3), np.uint8)
+        self._fill(frame, turn, part)
+        into[:] = 0
+        into[top : top + h, left : left + w] = part
+
+    def _fill(self, frame: Any, turn: Upright, into: Image) -> None:
+        height, width = into.shape[1::-1] if turn.transposed else into.shape[:2]
         plane = self._rgb(frame, width, height).planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : 3 * width]
         turn.draw(rows.reshape(height, width, 3), into)

@@ -17,7 +17,7 @@ import numpy as np
 from visavis.errors import EngineError, InputError, SourceError
 from visavis.image import MAX_PIXELS
 from visavis.types import Image
-from visavis.video.conversion import Converter, Upright, square_size
+from visavis.video.conversion import Converter, Upright, shrunk_size, square_size
 
 __all__ = [
     "Decoder",
@@ -241,6 +241,7 @@ class Decoder:
         """Seconds, a fraction, of which its time stamps are whole numbers."""
         self.rate = float(self._stream.average_rate) if self._stream.average_rate else None
         self.seconds = _seconds(container, self._stream)
+        self._ratio = float(self._stream.sample_aspect_ratio or 1)
         self._converter = Converter()
         self._in_a_row = 0
         self._prepare(self._stream.codec_context)
@@ -352,23 +353,21 @@ class Decoder:
         return True
 
     def _info(self, frame: Any, turn: Upright) -> VideoInfo:
-        width, height = square_size(frame.width, frame.height, float(self._stream.sample_aspect_ratio or 1))
+        width, height = square_size(frame.width, frame.height, self._ratio)
         if turn.transposed:
             width, height = height, width
         codec = self._stream.codec_context.name
         return VideoInfo(codec, frame.format.name, width, height, self.seconds, self.rate, turn.degrees, turn.mirrored)
 
     def _picture(self, frame: Any, turn: Upright, number: int) -> Picture:
-        """Make a frame a picture of the size of the first, whatever its own: what follows counts on one size."""
+        """Make a frame a picture of the first one's size, whatever its own: what follows counts on one size."""
         assert self.info is not None
         turn = turn.turned(self.how.rotate)
         width, height = self.info.width, self.info.height
         if self.how.rotate % 180:
             width, height = height, width
-        share = min(1.0, self.how.longest / max(width, height)) if self.how.longest else 1.0
-        width, height = max(round(width * share), 1), max(round(height * share), 1)
-        lying = (height, width) if turn.transposed else (width, height)
-        draw = partial(self._converter.draw, frame, *lying, turn)
+        width, height = shrunk_size(width, height, self.how.longest)
+        draw = partial(self._converter.draw, frame, self._ratio, turn)
         return Picture(number, self.last, time.time(), width, height, draw)
 
 

@@ -24,7 +24,6 @@ from visavis.video.decoding import (
     Decoder,
     Decoding,
     Picture,
-    Pulse,
     VideoInfo,
     every_so_often,
     opened,

@@ -26,6 +26,7 @@ __all__ = [
     "Pulse",
     "VideoInfo",
     "every_so_often",
+    "failures",
     "opened",
     "problem_of",
     "require_library",
@@ -47,7 +48,7 @@ def require_library() -> None:
 
 
 def opened(what: Any, **how: Any) -> Any:
-    """Open a container with PyAV, whose errors pass.
+    """Open a container with PyAV, whose errors (`failures`) pass.
 
     Titles may be in any encoding: no frame is lost for a name. PyAV from 19 on does so of itself.
     """
@@ -56,6 +57,13 @@ def opened(what: Any, **how: Any) -> Any:
     return av.open(
         what, **({"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}), **how
     )
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Return the errors that PyAV raises for what can't be opened, read or decoded."""
+    import av
+
+    return (av.error.FFmpegError, OSError, ValueError)
 
 
 def still_kind(head: bytes) -> str:
@@ -299,15 +307,13 @@ class Decoder:
             raise InputError(f"{self.name} has frames of {width}x{height} and the limit is {limit} pixels; shrink it")
 
     def _packets(self) -> Iterator[Any]:
-        import av
-
         # All streams: a camera that goes on sending sound and no pictures must be noticed.
         packets = self._container.demux()
         self.pulse.at = time.monotonic()
         while not self._stop.is_set():
             try:
                 packet = next(packets, None)
-            except (av.error.FFmpegError, OSError) as error:
+            except failures() as error:
                 if self.live:
                     raise SourceError(f"{self.name} was lost: {problem_of(error, self.how.silence)}") from None
                 self._damage()
@@ -325,11 +331,9 @@ class Decoder:
                 raise SourceError(f"{self.name} was lost: no video for {self.how.silence:g} s")
 
     def _decoded(self, packet: Any) -> Iterable[Any]:
-        import av
-
         try:
             frames = packet.decode()
-        except (av.error.FFmpegError, ValueError):
+        except failures():
             self._damage()
             return []
         whole = [frame for frame in frames if not (self.live and frame.is_corrupt)]

@@ -26,6 +26,7 @@ from visavis.video.decoding import (
     Picture,
     VideoInfo,
     every_so_often,
+    failures,
     opened,
     require_library,
     still_kind,
@@ -182,7 +183,7 @@ def opened_file(path: str | os.PathLike[str], **how: Any) -> Iterator[Any]:
         how = {"options": {"format_whitelist": FORMATS, "protocol_whitelist": "file"}} | how
         try:
             container = opened(file, **how)
-        except (OSError, ValueError) as error:
+        except failures() as error:
             raise InputError(
                 f"{name} is no video that can be read ({getattr(error, 'strerror', None) or reason(error)}); "
                 "if it was cut off, copy it again"

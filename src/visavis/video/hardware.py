@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from visavis.errors import InputError
-from visavis.video.decoding import require_library
+from visavis.video.decoding import failures, require_library
 
 __all__ = ["accelerator", "hardware_decoders", "known_hardware"]
 
@@ -32,7 +32,7 @@ def hardware_decoders() -> tuple[str, ...]:
     for name in known_hardware():
         try:
             _accelerator(name).create(_codec("h264"))
-        except (OSError, ValueError, RuntimeError, NotImplementedError):
+        except (*failures(), RuntimeError, NotImplementedError):
             continue
         found.append(name)
     return tuple(found)

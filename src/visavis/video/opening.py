@@ -15,7 +15,7 @@ from typing import Any
 
 from visavis.errors import InputError, SourceError, SourceRefused
 from visavis.video.addresses import SCHEMES, scheme_of
-from visavis.video.decoding import opened, problem_of, require_library, still_kind
+from visavis.video.decoding import failures, opened, problem_of, require_library, still_kind
 from visavis.video.frames import FORMATS
 
 __all__ = ["camera_of", "opened_device", "opened_pipe", "opened_stream"]
@@ -124,7 +124,7 @@ def opened_pipe(stop: threading.Event, **how: Any) -> Iterator[Any]:
     how = {"options": {"format_whitelist": f"{FORMATS},mpjpeg", "protocol_whitelist": "pipe"}} | how
     try:
         container = opened(pipe, **how)
-    except (OSError, ValueError) as error:
+    except failures() as error:
         raise InputError(
             f"standard input is no video that can be read ({problem_of(error)}); an MP4 has to be given as a file, "
             "unless its index comes first"
@@ -168,7 +168,7 @@ def _opened(what: str, name: str, timeout: float, how: dict[str, Any]) -> Abstra
         return container
     except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError):
         raise SourceRefused(f"{name} asks for another user or password") from None
-    except (OSError, ValueError) as error:
+    except failures() as error:
         if isinstance(error, av.error.ExitError) or time.monotonic() - began >= timeout:
             raise SourceError(f"{name} doesn't answer: nothing came within {timeout:g} s") from None
         if isinstance(error, av.error.InvalidDataError):

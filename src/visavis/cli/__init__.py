@@ -27,6 +27,7 @@ from visavis.cli.machine import bench, doctor
 from visavis.cli.models import app as models
 from visavis.cli.people import enroll, identify
 from visavis.cli.report import printable
+from visavis.cli.watch import watch
 from visavis.errors import VisavisError, exit_code
 
 __all__ = ["app", "main"]
@@ -74,7 +75,7 @@ app.add_typer(classify, name="classify")
 app.add_typer(models, name="models")
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(datasets, name="datasets")
-for _command in (calibrate, demo, doctor, bench):
+for _command in (watch, calibrate, demo, doctor, bench):
     app.command()(_command)
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "Recognition",
     "ReportFile",
     "Threshold",
+    "plain_setting",
     "unpacked",
 ]
 
@@ -127,7 +128,7 @@ class Detection:
             landmarks=self.landmarks,
             score=self.score,
             min_face=self.min_face,
-            detector_settings=dict(map(_setting, self.detector_set or ())),
+            detector_settings=dict(map(plain_setting, self.detector_set or ())),
             threads=machine.threads,
             precision=machine.precision,
             engine=machine.engine,
@@ -135,7 +136,7 @@ class Detection:
         )
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def plain_setting(text: str) -> tuple[str, Any]:
     """Read ``name=value``: numbers, true and false, lists with commas between, else text."""
     name, equals, value = text.partition("=")
     if not equals or not name:

@@ -1,0 +1,282 @@
+"""A watch from start to end: what it needs is opened, cameras and files give events, and all is closed in order."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from visavis.cli.faces import counted
+from visavis.cli.models import under_way
+from visavis.cli.options import GalleryFile, Machine
+from visavis.cli.report import Report
+from visavis.cli.watch_settings import is_whole
+from visavis.cli.watch_table import Progress, Screen, Totals, event_row
+from visavis.errors import ModelMismatch, VisavisError
+from visavis.events.event import Event
+from visavis.pipeline import FILLER, Analyzer
+from visavis.video.cameras import Camera, Settings
+from visavis.video.decoding import require_library
+from visavis.video.following import Following
+from visavis.video.identity import Naming
+from visavis.video.lookout import Lookout
+from visavis.video.reading import follow_source
+from visavis.video.tracking import Tracking
+from visavis.video.watch import Watch
+
+if TYPE_CHECKING:
+    from visavis.gallery import Gallery
+
+__all__ = ["run"]
+
+_TICK_SECONDS = 0.25
+_SEND_SECONDS = 5.0  # that deliveries get when a watch ends; the others wait in the store
+
+
+def run(report: Report, settings: Settings, machine: Machine) -> int:
+    """Watch until all files have been gone through and, with cameras, until somebody ends it.
+
+    Returns
+    -------
+    The exit code.
+    """
+    require_library()
+    whole = [camera for camera in settings.cameras if is_whole(camera)]
+    live = [camera for camera in settings.cameras if camera not in whole]
+    analyzer = _analyzer(settings, machine)
+    with contextlib.ExitStack() as stack:
+        gallery = _gallery(stack, report, settings, analyzer)
+        _fetch(settings, analyzer)
+        watch = None
+        if live:
+            watch = stack.enter_context(
+                Watch(
+                    live,
+                    models=settings.models,
+                    gallery=settings.gallery,
+                    collection=settings.collection,
+                    fpir=settings.fpir,
+                    snapshots=None,
+                    workers=settings.workers or machine.threads,
+                )
+            )
+        session = _Session(report, settings, analyzer, gallery, whole, watch)
+        with _ended_by_signals(session.stop):
+            session.run()
+    return session.end()
+
+
+class _Session:
+    def __init__(
+        self,
+        report: Report,
+        settings: Settings,
+        analyzer: Analyzer,
+        gallery: Gallery | None,
+        whole: Sequence[Camera],
+        watch: Watch | None,
+    ) -> None:
+        self._report, self._settings = report, settings
+        self._analyzer, self._gallery = analyzer, gallery
+        self._whole, self._watch = whole, watch
+        self._totals = Totals()
+        self._screen = Screen(report, self._totals)
+        self._happened: queue.Queue[Event | VisavisError | None] = queue.Queue(1000)
+        self._stopped = threading.Event()
+        self._files = frozenset(camera.name for camera in whole)
+        self._frames = 0
+        self._interrupted = False
+
+    def stop(self) -> None:
+        """Begin to end; may be called by a signal handler."""
+        self._stopped.set()
+        if self._watch is not None:
+            self._watch.stop()
+
+    def run(self) -> None:
+        """Show and keep events until there will be none any more."""
+        givers = [threading.Thread(target=self._give, args=[self._read], daemon=True)] if self._whole else []
+        if self._watch is not None:
+            givers.append(threading.Thread(target=self._give, args=[self._watch.events], daemon=True))
+        running = len(givers)
+        with self._screen.shown():
+            for giver in givers:
+                giver.start()
+            while running:
+                with contextlib.suppress(queue.Empty):
+                    happened = self._happened.get(timeout=_TICK_SECONDS)
+                    if isinstance(happened, Event):
+                        self._take(happened)
+                    elif happened is None:
+                        running -= 1
+                    else:
+                        raise happened
+                self._screen.update([] if self._watch is None else self._watch.status())
+
+    def end(self) -> int:
+        """Say what came together, and return the exit code."""
+        totals, report = self._totals, self._report
+        status = [] if self._watch is None else self._watch.status()
+        frames = self._frames + sum(camera.frames for camera in status)
+        dropped = sum(camera.dropped for camera in status)
+        words = [
+            counted(frames, "frame"),
+            *([f"{dropped} dropped"] if dropped else []),
+            counted(totals.events, "event"),
+        ]
+        seen = sorted(totals.people) + ([f"{totals.unknown} unknown"] if totals.unknown else [])
+        report.say(f"{', '.join(words)}{'; seen: ' + ', '.join(seen) if seen else ''}")
+        report.fields(
+            cameras=[camera.to_dict() for camera in status],
+            files=sorted(self._files),
+            frames=frames,
+            dropped=dropped,
+            events=totals.events,
+            people=sorted(totals.people),
+            unknown=totals.unknown,
+            pending=totals.pending,
+        )
+        if self._whole and self._stopped.is_set() and self._watch is None:
+            return 130
+        return report.end()
+
+    def _give(self, events: Any) -> None:
+        """Hand the events of a source of them to the main thread, and say when it has ended."""
+        try:
+            for event in events():
+                self._happened.put(event)
+        except VisavisError as error:
+            self._happened.put(error)
+        finally:
+            self._happened.put(None)
+
+    def _take(self, event: Event) -> None:
+        self._totals.add(event)
+        piped = not sys.stdout.isatty()
+        calibration = self._analyzer.calibration
+        cells = event_row(event, calibration, file=event.camera in self._files, piped=piped)
+        self._report.row(*cells, item=event.to_dict())
+
+    def _read(self) -> Iterator[Event]:
+        """Go through the files, one after the other."""
+        for camera in self._whole:
+            if self._stopped.is_set():
+                return
+            try:
+                yield from self._read_one(camera)
+            except VisavisError as error:
+                self._report.skipped += 1
+                self._report.say(f"{'cut short' if self._frames else 'skipped'}: {error}")
+                item = {"source": camera.name, "error": {"type": type(error).__name__, "message": str(error)}}
+                self._report.item(item)
+            self._report.done += 1
+
+    def _read_one(self, camera: Camera) -> Iterator[Event]:
+        source = camera.parsed()
+        progress = self._screen.progress = Progress(camera.name)
+        start, length = _start(source)
+        tracking = Tracking() if camera.gap is None else Tracking(gap=camera.gap)
+        naming = Naming() if self._settings.fpir is None else Naming(fpir=self._settings.fpir)
+        lookout = Lookout(
+            camera.name,
+            self._analyzer,
+            self._gallery,
+            Following(tracking=tracking, naming=naming),
+            start=start,
+            lines=camera.lines,
+            zones=camera.all_zones,
+        )
+        every = 1 / camera.fps if camera.fps and source.kind != "images" else 0.0
+        looked = follow_source(
+            source, lookout, self._analyzer, detect_every=camera.detect_every, every=every, stop=self._stopped
+        )
+        for frame, _, events in looked:
+            if frame is not None:
+                self._frames += 1
+                progress.at(frame.time, length)
+            yield from events
+
+
+def _start(source: Any) -> tuple[datetime, float | None]:
+    """Return when a source's first picture was taken, and how many seconds it has, where that is known."""
+    from visavis.video.frames import video
+    from visavis.video.recording import started
+
+    if source.kind != "file":
+        return datetime.now(timezone.utc), None
+    info = video(source.address)
+    return started(source.address, info), info.seconds
+
+
+def _analyzer(settings: Settings, machine: Machine) -> Analyzer:
+    models, sizes = settings.models, {camera.min_face for camera in settings.cameras}
+    return Analyzer(
+        models.detector,
+        models.recognizer,
+        flip=models.flip,
+        landmarks=models.landmarks,
+        score=models.score,
+        min_face=min((size for size in sizes if size is not None), default=None),
+        detector_settings=models.settings,
+        threads=machine.threads,
+        precision=models.precision,
+        engine=models.engine,
+        device=models.device,
+    )
+
+
+def _gallery(stack: contextlib.ExitStack, report: Report, settings: Settings, analyzer: Analyzer) -> Gallery | None:
+    """Open the gallery, and refuse one that can't name anybody."""
+    if settings.gallery is None:
+        return None
+    gallery = stack.enter_context(GalleryFile(settings.gallery, settings.collection).open(analyzer))
+    models = gallery.models
+    if models and analyzer.model not in models:
+        raise ModelMismatch(
+            f"{settings.gallery} holds templates of {', '.join(models)}, not of {analyzer.model}; "
+            f"watch with --recognizer {next(iter(models))}, or remake it: visavis gallery remake"
+        )
+    if not models:
+        report.warn(f"{settings.gallery} holds nobody yet, so everybody is unknown")
+    return gallery
+
+
+def _fetch(settings: Settings, analyzer: Analyzer) -> None:
+    """Fetch models here, where it can be told what is under way, and not in each process."""
+    models, store = settings.models, analyzer.store
+    names = [models.detector, models.recognizer, *([models.landmarks] if models.landmarks else [])]
+    if not any(store.card(name).five_points for name in names):
+        names.append(FILLER)
+    with under_way() as progress:
+        for name in names:
+            store.fetch(name, progress=progress)
+
+
+@contextlib.contextmanager
+def _ended_by_signals(stop: Any) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the watch in order; a second one ends it at once."""
+    asked = False
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        stop()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = [signal.SIGINT, signal.SIGTERM]
+    before = [signal.signal(number, handle) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,134 @@
+"""What a watch is told: the settings of its file, and what the command line says instead or beside."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from visavis.cli.options import plain_setting
+from visavis.errors import InputError
+from visavis.video.cameras import Camera, Models, Settings, View, camera_name, checked_camera_name, read_settings
+from visavis.video.frames import VIDEO_SUFFIXES, find_videos
+from visavis.video.places import Line, Zone
+
+__all__ = ["composed", "is_whole"]
+
+_NAMED = re.compile(r"([^=/\\:?]{1,64})=(.+)", re.DOTALL)
+_ZONE_SECONDS = 10.0
+
+
+def composed(
+    config: str | None,
+    sources: Sequence[str],
+    general: Mapping[str, Any],
+    look: Mapping[str, Any],
+    models: Mapping[str, Any],
+) -> Settings:
+    """Return the settings of a watch.
+
+    Parameters
+    ----------
+    config
+        A settings file; its cameras come first.
+    sources
+        Further cameras and files, as ``SOURCE`` or ``NAME=SOURCE``.
+    general, look, models
+        What the command line says of `Settings`, of every camera's `View` and of `Models`: it wins over the file.
+
+    Raises
+    ------
+    InputError
+        If something of it can't be, or there is nothing to watch.
+    """
+    settings = Settings() if config is None else read_settings(config)
+    view = _view(look)
+    if "min_face" in models:
+        view["min_face"] = models["min_face"]
+    cameras = [replace(camera, **view) for camera in settings.cameras]
+    taken = [camera.name for camera in cameras]
+    for name, source in _named(sources):
+        if name is None:
+            name = source if _is_path(source) else camera_name(source, taken)
+        taken.append(name)
+        cameras.append(Camera(name=name, source=source, **view))
+    if not cameras:
+        raise InputError("nothing to watch: give a source, such as camera:0 or party.mp4, or --config cameras.toml")
+    return replace(settings, cameras=tuple(cameras), models=_models(settings.models, models), **general)
+
+
+def is_whole(camera: Camera) -> bool:
+    """Return whether a camera is one that is gone through from end to end: a file, photos, standard input."""
+    source = camera.parsed()
+    return source.ends and not source.live
+
+
+def _named(sources: Iterable[str]) -> Iterator[tuple[str | None, str]]:
+    """Give each source with the name in front of it; of a folder of videos each video."""
+    for text in dict.fromkeys(sources):
+        named = _NAMED.fullmatch(text)
+        if named and not os.path.lexists(text):
+            yield checked_camera_name(named[1]), _device(named[2])
+        elif text != "-" and Path(text).is_dir() and _holds_videos(Path(text)):
+            yield from ((None, str(path)) for path in find_videos([text]))
+        else:
+            yield None, _device(text)
+
+
+def _device(text: str) -> str:
+    return f"camera:{text}" if text.isdecimal() and not os.path.lexists(text) else text
+
+
+def _holds_videos(folder: Path) -> bool:
+    return any(path.suffix.lower() in VIDEO_SUFFIXES for path in folder.rglob("*"))
+
+
+def _is_path(source: str) -> bool:
+    return source == "-" or Path(source).expanduser().exists()
+
+
+def _view(look: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the command line says of every camera."""
+    view = {name: value for name, value in look.items() if name not in ("line", "zone", "dwell")}
+    if "line" in look:
+        view["lines"] = tuple(_line(text) for text in look["line"])
+    if "zone" in look:
+        seconds = look.get("dwell", _ZONE_SECONDS)
+        view["zones"] = tuple(_zone(text, seconds) for text in look["zone"])
+    elif "dwell" in look:
+        view["dwell"] = look["dwell"]
+    View(**view)  # checked here, before there is a camera to be named in the message
+    return view
+
+
+def _line(text: str) -> Line:
+    name, values = _place("--line", text)
+    if len(values) != 4:
+        raise InputError(f"--line takes NAME=X1,Y1,X2,Y2, not {text!r}")
+    return Line(name, (values[0], values[1]), (values[2], values[3]))
+
+
+def _zone(text: str, seconds: float) -> Zone:
+    name, values = _place("--zone", text)
+    if len(values) < 6 or len(values) % 2:
+        raise InputError(f"--zone takes NAME=X1,Y1,X2,Y2,X3,Y3 and more corners, not {text!r}")
+    return Zone(name, tuple(zip(values[::2], values[1::2], strict=True)), seconds)
+
+
+def _place(option: str, text: str) -> tuple[str, list[float]]:
+    name, _, numbers = text.rpartition("=")
+    try:
+        return name, [float(number) for number in numbers.split(",")]
+    except ValueError:
+        raise InputError(f"{option} takes a name, = and numbers with commas between, not {text!r}") from None
+
+
+def _models(models: Models, said: Mapping[str, Any]) -> Models:
+    names = {"detector", "recognizer", "flip", "landmarks", "score", "precision", "engine", "device"}
+    changes = {name: value for name, value in said.items() if name in names}
+    if "detector_set" in said:
+        changes["settings"] = {**models.settings, **dict(map(plain_setting, said["detector_set"] or ()))}
+    return replace(models, **changes)

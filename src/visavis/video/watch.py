@@ -25,7 +25,6 @@ from visavis.models.session import usable_cores
 from visavis.processes import line, python
 from visavis.video.cameras import Camera, Models
 from visavis.video.shared_frames import memory_folders
-from visavis.video.sources import Source
 from visavis.video.status import CameraStatus
 from visavis.video.task import Task
 
@@ -81,7 +80,7 @@ class Watch:
         names = [camera.name for camera in cameras]
         if not names or len(set(names)) < len(names):
             raise InputError("a watch needs cameras, each with a name of its own")
-        sources = [_source(camera) for camera in cameras]
+        sources = [camera.parsed() for camera in cameras]
         cores = usable_cores()
         number = min(workers or cores, len(cameras))
         self._status = {name: CameraStatus(name) for name in names}
@@ -292,7 +291,3 @@ class _Crew:
         elif "failed" in told:
             return str(told["failed"])
         return None
-
-
-def _source(camera: Camera) -> Source:
-    return Source.parse(camera.source)

@@ -27,6 +27,7 @@ from visavis.cli.machine import bench, doctor
 from visavis.cli.models import app as models
 from visavis.cli.people import enroll, identify
 from visavis.cli.report import printable
+from visavis.cli.video import app as video
 from visavis.cli.watch import watch
 from visavis.errors import VisavisError, exit_code
 
@@ -75,6 +76,7 @@ app.add_typer(classify, name="classify")
 app.add_typer(models, name="models")
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(datasets, name="datasets")
+app.add_typer(video, name="video")
 for _command in (watch, calibrate, demo, doctor, bench):
     app.command()(_command)
 

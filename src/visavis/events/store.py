@@ -191,6 +191,16 @@ class EventStore:
         with self._database.reading() as connection:
             return connection.execute(select(events.c.seq).where(events.c.id == id)).first() is not None
 
+    def of_ids(self, ids: Iterable[str]) -> list[Event]:
+        """Return the events of these ids that are kept, in any order."""
+        wanted = list(ids)
+        found: list[Event] = []
+        for i in range(0, len(wanted), _PAGE):
+            with self._database.reading() as connection:
+                rows = connection.execute(select(events).where(events.c.id.in_(wanted[i : i + _PAGE]))).all()
+            found += map(event_of, rows)
+        return found
+
     def __len__(self) -> int:
         """Return the number of events."""
         with self._database.reading() as connection:

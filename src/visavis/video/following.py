@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from visavis.analysis.quality import measure, worth
+from visavis.errors import InputError
 from visavis.gallery import Gallery
 from visavis.pipeline import Analyzer
 from visavis.types import Faces, FloatArray
 from visavis.video.frames import Frame
-from visavis.video.identity import UNSEEN, Identity, Naming, Person
-from visavis.video.tracking import Track, Tracker, Tracking
+from visavis.video.identity import UNSEEN, Answer, Identity, Naming, Person
+from visavis.video.naming import Names
+from visavis.video.resemblance import resemblance
+from visavis.video.tracking import Look, Track, Tracker, Tracking
 
-__all__ = ["Follower", "Following", "Seen"]
+__all__ = ["Follower", "Following", "Seen", "smallest_face", "video_analyzer"]
+
+_LEAST_FACE = 28.0
+_FACES_ACROSS = 40
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,10 @@ class Following:
     detect_every: int = 1
     tracking: Tracking = field(default_factory=Tracking)
     naming: Naming = field(default_factory=Naming)
+
+    def __post_init__(self) -> None:
+        if self.detect_every < 1:
+            raise InputError(f"detect_every is 1 or more, not {self.detect_every}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,23 +83,61 @@ class Seen:
     problem: str | None = None
 
 
+def smallest_face(width: int, height: int) -> float:
+    """Return the height in pixels of the smallest face to look for in video of this size.
+
+    A fortieth of the longer side, and at least 28: faces that are smaller can't be named (docs/identity.md), and
+    looking for them costs most of the time.
+
+    Examples
+    --------
+    >>> smallest_face(1920, 1080), smallest_face(640, 480)
+    (48.0, 28.0)
+    """
+    return max(_LEAST_FACE, max(width, height) / _FACES_ACROSS)
+
+
+def video_analyzer(width: int, height: int, **options: Any) -> Analyzer:
+    """Make an analyzer for video of this size: one thread, and `smallest_face`, unless ``options`` say otherwise.
+
+    Parameters
+    ----------
+    width, height
+        Of the upright frames.
+    options
+        As `visavis.pipeline.Analyzer` takes them.
+    """
+    chosen = {"threads": 1, **options}
+    if chosen.get("min_face") is None:
+        chosen["min_face"] = smallest_face(width, height)
+    return Analyzer(**chosen)
+
+
 class Follower:
     """Follows one camera or file.
+
+    Where time goes back or the frame's size changes, all tracks end and new ones begin: the source began anew.
 
     Parameters
     ----------
     analyzer
-        Finds faces; with a recognizer, embeds them too.
+        Finds faces; with a recognizer, embeds them too: without, tracks are followed by place alone and get no names.
     gallery
-        Gives the names; None: nobody gets one.
+        Gives the names; None: nobody gets one. It may change, be locked or vanish meanwhile (`Seen.problem`).
     """
 
     def __init__(self, analyzer: Analyzer, gallery: Gallery | None = None, how: Following | None = None) -> None:
         self.how = how or Following()
-        self.tracker = Tracker(self.how.tracking)
+        recognizes = analyzer.recognizes
+        self.tracker = Tracker(self.how.tracking, resemblance(analyzer) if recognizes else None)
         self.identities: dict[int, Identity] = {}
+        self._names = Names(gallery, analyzer, self.how.naming) if gallery is not None and recognizes else None
         self._analyzer = analyzer
-        self._gallery = gallery
+        self._asked: dict[int, tuple[int, ...]] = {}
+        """At which version of the gallery a track was asked about last."""
+        self._turn = 0
+        self._last = -math.inf
+        self._size = (0, 0)
 
     def step(self, frame: Frame, faces: Faces | None = None) -> Seen:
         """Take the next frame.
@@ -95,59 +145,142 @@ class Follower:
         Parameters
         ----------
         frame
-            Later than the last one.
+            RGB, upright.
         faces
-            Of the frame, where somebody detected them already.
+            Of the frame, where somebody detected them already, with landmarks as `Analyzer.detect` gives them.
         """
-        found = self._analyzer.detect([frame.image])[0] if faces is None else faces
+        time, size = frame.time, (frame.image.shape[1], frame.image.shape[0])
+        cut = time < self._last or (size != self._size and self._size != (0, 0))
+        ended = self.tracker.restart() if cut else self.tracker.ended(time)
+        self._turn = 0 if cut else self._turn
+        self._last, self._size = time, size
+        looks = faces is not None or self._turn % self.how.detect_every == 0
+        self._turn += 1
+        if self._names is not None and self._names.look(time):
+            self._forget(time)
         embedded = 0
-
-        def look(rows: npt.NDArray[np.intp]) -> FloatArray:
-            nonlocal embedded
-            embedded += len(rows)
-            return self._analyzer.embed(self._analyzer.crop(frame.image, found[rows])).vectors
-
-        ids = self.tracker.update(frame.time, found, look if self._analyzer.recognizes else None)
-        faces = found.replace(track_ids=ids)[ids > 0]
-        if self._analyzer.recognizes and len(faces):
-            embedded += self._embed(frame, faces)
-        ended = tuple(self.tracker.ended(frame.time))
+        if looks:
+            found = self._analyzer.detect([frame.image])[0] if faces is None else faces
+            shown, embedded = self._take(frame, found)
+        else:
+            shown = self.tracker.expected(time)
         people = {track: self.person(track) for track in (*self.tracker.tracks, *(track.id for track in ended))}
         for track in ended:
             self.identities.pop(track.id, None)
-        height, width = frame.image.shape[:2]
-        return Seen(frame.number, frame.time, faces, people, ended, embedded, (width, height))
+            self._asked.pop(track.id, None)
+        problem = self._names.problem if self._names is not None else None
+        return Seen(frame.number, time, shown, people, tuple(ended), embedded, size, looks, problem)
 
     def finish(self) -> Seen:
-        """End all tracks, as the source has ended."""
-        ended = tuple(self.tracker.ended(np.inf))
+        """End all tracks, as the source has ended. Frames may come again, with times of their own."""
+        ended = tuple(self.tracker.restart())
         people = {track.id: self.person(track.id) for track in ended}
         last = max((track.last for track in ended), default=0.0)
-        return Seen(-1, last, Faces.empty(), people, ended, 0)
+        self.identities.clear()
+        self._asked.clear()
+        self._last, self._size, self._turn = -math.inf, (0, 0), 0
+        return Seen(-1, last, Faces.empty(), people, ended)
 
     def person(self, track: int) -> Person:
         """Return whom a track shows."""
         return self.identities[track].person if track in self.identities else UNSEEN
 
-    def _embed(self, frame: Frame, faces: Faces) -> int:
-        """Look closer at the faces that are worth it, and ask who they are."""
-        assert faces.landmarks is not None
-        assert faces.track_ids is not None
-        naming = self.how.naming
-        qualities = [worth(quality) for quality in measure(frame.image, faces.landmarks)]
-        tracks = [int(track) for track in faces.track_ids]
-        wanted = [
-            i
-            for i, (track, quality) in enumerate(zip(tracks, qualities, strict=True))
-            if self.identities.setdefault(track, Identity()).wants(quality, frame.time, naming)
-        ]
+    def _take(self, frame: Frame, found: Faces) -> tuple[Faces, int]:
+        """Follow the faces of a frame; return those of tracks, and how many were embedded."""
+        vectors: dict[int, FloatArray] = {}
+
+        def look(rows: npt.NDArray[np.intp]) -> FloatArray:
+            new = [row for row in rows.tolist() if row not in vectors]
+            if new:
+                crops = self._analyzer.crop(frame.image, found[np.array(new)])
+                vectors.update(zip(new, self._analyzer.embed(crops).vectors, strict=True))
+            return np.stack([vectors[row] for row in rows.tolist()])
+
+        recognizes = self._analyzer.recognizes
+        ids = self.tracker.update(frame.time, found, look if recognizes else None)
+        rows = np.flatnonzero(ids > 0)
+        if recognizes and len(rows):
+            self._look_closer(frame, found, ids, rows, set(vectors), look)
+            if self._names is not None:
+                self._ask(ids[rows].tolist(), frame.time)
+        return found.replace(track_ids=ids)[rows], len(vectors)
+
+    def _look_closer(
+        self,
+        frame: Frame,
+        found: Faces,
+        ids: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.intp],
+        embedded: set[int],
+        look: Look,
+    ) -> None:
+        """Embed the faces that are worth it: their tracks' templates gain by them."""
+        how = self.how.naming
+        owners = {int(row): self.identities.setdefault(int(ids[row]), Identity()) for row in rows}
+        # What is embedded already costs nothing more; of the others only those are measured whose time has come.
+        due = [row for row, one in owners.items() if row in embedded or one.measurable(frame.time, how)]
+        if not due:
+            return
+        assert found.landmarks is not None
+        wanted = {}
+        for row, quality in zip(due, measure(frame.image, found.landmarks[np.array(due)]), strict=True):
+            owners[row].measured = frame.time
+            value = worth(quality)
+            gains = owners[row].improves(value, how) if row in embedded else owners[row].wants(value, frame.time, how)
+            if gains and not how.usable.problems(quality):
+                wanted[row] = value, not how.clear.problems(quality)
         if not wanted:
-            return 0
-        vectors = self._analyzer.embed(self._analyzer.crop(frame.image, faces[np.array(wanted)])).vectors
-        for i, vector in zip(wanted, vectors, strict=True):
-            identity = self.identities[tracks[i]]
-            identity.add(qualities[i], vector, frame.time, naming)
-            self.tracker.tracks[tracks[i]].template = identity.template
-            if self._gallery is not None:
-                identity.decide(self._gallery, self._analyzer.model, naming)
-        return len(wanted)
+            return
+        for (row, (value, clear)), vector in zip(wanted.items(), look(np.array(list(wanted), np.intp)), strict=True):
+            owners[row].add(value, vector, frame.time, how, clear=clear)
+            track = self.tracker.tracks[int(ids[row])]
+            track.template = owners[row].template()[0]
+            self._asked.pop(track.id, None)
+
+    def _ask(self, tracks: list[int], time: float) -> None:
+        """Ask whom the tracks of a frame show, where they were looked at anew or the gallery changed."""
+        assert self._names is not None
+        shown = {track: self.identities[track] for track in tracks}
+        open_ = [
+            t for t, one in shown.items() if one.ready(self.how.naming) and self._asked.get(t) != self._names.version
+        ]
+        answers = self._names.ask([shown[track].template() for track in open_], time) if open_ else None
+        if answers is not None:
+            self._asked |= dict.fromkeys(open_, self._names.version)
+            heard = zip(open_, answers, strict=True)
+            for track, answer in sorted(heard, key=lambda one: -_nearest(one[1])):
+                others = [one for other, one in shown.items() if other != track]
+                shown[track].hear(answer, self.how.naming, _held(others))
+        _only_once(shown.values())
+
+    def _forget(self, time: float) -> None:
+        """Drop the names of those who are no longer enrolled, wherever they are: nothing more is said of them."""
+        assert self._names is not None
+        for identity in self.identities.values():
+            subject = identity.person.subject
+            if subject is not None and not self._names.enrolled(subject, time):
+                identity.forget()
+
+
+def _nearest(answer: Answer) -> float:
+    return answer.candidates[0].similarity if answer.candidates else -1.0
+
+
+def _held(others: Iterable[Identity]) -> dict[str, float]:
+    """Return the names of the other faces of a frame, with the similarity that takes one away: infinite for none."""
+    named = [one for one in others if one.person.subject is not None]
+    return {str(one.person.subject): (one.person.similarity or 0.0) if one.can_give_way else math.inf for one in named}
+
+
+def _only_once(shown: Iterable[Identity]) -> None:
+    """Let each name of a frame be one face's: nobody is in one place twice. The most similar keeps it."""
+    holders: dict[str, list[Identity]] = {}
+    for one in shown:
+        if one.person.subject is not None:
+            holders.setdefault(one.person.subject, []).append(one)
+    for several in holders.values():
+        firm = [one for one in several if not one.can_give_way]
+        keep = firm or [max(several, key=lambda one: one.person.similarity or 0.0)]
+        for one in several:
+            if one not in keep:
+                one.give_way()

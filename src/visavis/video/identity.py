@@ -1,40 +1,81 @@
-"""Who a track is: a template of its best looks, a name that appears once, and when another look is worth its cost."""
+"""Who a track is: a template of its best looks, a name that appears once, and when another look is worth its cost.
+
+Nothing here asks a gallery or runs a model: looks and answers go in, a `Person` comes out. docs/identity.md tells the
+measurements behind the defaults.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from visavis.gallery import Gallery
-from visavis.types import Embeddings, FloatArray
+from visavis.analysis.quality import QualityGate
+from visavis.errors import InputError
+from visavis.types import FloatArray
 
-__all__ = ["UNSEEN", "Identity", "Naming", "Person"]
+__all__ = ["UNSEEN", "Answer", "Candidate", "Identity", "Naming", "Person"]
+
+
+_MOST_DOUBLINGS = 7  # of the seconds between looks
 
 
 @dataclass(frozen=True)
 class Naming:
-    """When a track gets a name.
+    """When a track is looked at closer, and when it gets a name.
 
     Attributes
     ----------
-    looks
-        How many good looks a name, or the word "unknown", needs.
+    looks, unknown_looks
+        How many good looks a name needs, and how many the word "unknown".
     keep
         How many looks make the template: the best ones.
+    usable, clear
+        What a look must reach to count; and what one of them must reach before the track is called unknown: a face that
+        was only ever too small or blurred to be told apart stays without a verdict.
     better
-        A look is worth an embedding when its quality is this many times the best so far,
-    every
-        or when this many seconds have passed since the last.
-    fpir
-        Share of strangers who may get a name; see `visavis.gallery.Gallery.identify`.
+        A look is worth an embedding when it is worth this many times the best so far,
+    apart
+        or when so many seconds have passed since the last: twice as many after each.
+    fpir, fmr, threshold
+        What decides whether an answer is a name, as in `visavis.gallery.Gallery.identify`: ``fpir`` unless one of the
+        others is given.
+    margin, more
+        A name is corrected only for one more similar by this, after so many further looks; and is taken from a track
+        beside it only by one more similar by this.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range.
     """
 
     looks: int = 2
+    unknown_looks: int = 3
     keep: int = 5
-    better: float = 1.15
-    every: float = 2.0
+    usable: QualityGate = field(default_factory=lambda: QualityGate(10, 0.26, 60, 45))
+    clear: QualityGate = field(default_factory=QualityGate)
+    better: float = 1.25
+    apart: float = 0.2
     fpir: float = 0.01
+    fmr: float | None = None
+    threshold: float | None = None
+    margin: float = 0.1
+    more: int = 2
+
+    def __post_init__(self) -> None:
+        for name, least in (("looks", 1), ("unknown_looks", 1), ("keep", 1), ("more", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {least} or more, not {getattr(self, name)}")
+        for name in ("apart", "margin"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name} is 0 or more, not {getattr(self, name)}")
+        if not self.better >= 1:
+            raise InputError(f"better is 1 or more, not {self.better}")
+        if self.fmr is not None and self.threshold is not None:
+            raise InputError("give one of fmr and threshold, not both")
 
 
 @dataclass(frozen=True)
@@ -45,12 +86,15 @@ class Person:
     ----------
     subject
         The name; None while there is none.
-    similarity, fmr
-        Of the template with that subject, and the FMR measured at it.
+    similarity
+        Of the track with that subject: the mean over its looks, weighted by what they are worth.
+    fmr
+        FMR of a threshold at that similarity; see docs/identity.md for why it is an upper bound here. None where the
+        model was not calibrated.
     known
-        Whether enough was seen to tell: with no ``subject`` it is nobody enrolled.
+        Whether enough was seen to say: without a subject, the track shows nobody enrolled.
     corrects
-        The name that ``subject`` took the place of.
+        The name said before, which was wrong.
     """
 
     subject: str | None = None
@@ -63,50 +107,151 @@ class Person:
 UNSEEN = Person()
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A subject that a track may show, with the track's similarity and its FMR as in `Person`."""
+
+    subject: str
+    similarity: float
+    fmr: float | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a gallery says of a template: the most similar subjects first, and from which similarity they count."""
+
+    candidates: tuple[Candidate, ...]
+    threshold: float
+
+
 @dataclass(eq=False)
 class Identity:
     """What one track has shown of itself.
 
-    Attributes
-    ----------
-    looks
-        Quality and unit vector of each look kept, best first.
-    person
-        Whom it shows, as decided last.
+    A name is said once and corrected once at most. What takes it back is another subject that is clearly more similar
+    after further looks, or another track of the same frame that is (`hear`), or the gallery, where the subject is no
+    longer enrolled (`forget`).
+
+    Examples
+    --------
+    >>> ada, how = Answer((Candidate("ada", 0.6),), threshold=0.45), Naming(looks=2)
+    >>> track = Identity()
+    >>> track.add(0.4, np.array([1.0, 0.0], np.float32), 0.0, how)
+    >>> track.hear(ada, how)
+    >>> track.person.subject
+    >>> track.add(0.5, np.array([0.8, 0.6], np.float32), 0.2, how)
+    >>> track.hear(ada, how)
+    >>> track.person.subject
+    'ada'
     """
 
     looks: list[tuple[float, FloatArray]] = field(default_factory=list)
+    """The best ones: what each is worth, and its unit vector."""
     person: Person = UNSEEN
-    asked: float = -np.inf
     embedded: int = 0
+    """Looks so far, those no longer kept too."""
+    looked: float = -math.inf
+    """When, in seconds."""
+    measured: float = -math.inf
+    """When a look's quality was measured last, in seconds."""
+    clear: bool = False
+    """Whether a look was good enough to say that the track shows nobody enrolled."""
+    _said_at: int = 0  # looks there were when the name was said
+    _spent: bool = False  # whether the one correction was made
+
+    def measurable(self, time: float, how: Naming) -> bool:
+        """Return whether it is time to measure a face's quality again."""
+        return time - self.measured >= how.apart - 1e-6
+
+    def ready(self, how: Naming) -> bool:
+        """Return whether there are enough looks to ask who it is."""
+        return len(self.looks) >= min(how.looks, how.keep)
+
+    def due(self, time: float, how: Naming) -> bool:
+        """Return whether it is time for another look, whatever it shows."""
+        return time - self.looked >= how.apart * 2.0 ** min(max(self.embedded - 1, 0), _MOST_DOUBLINGS) - 1e-6
+
+    def improves(self, quality: float, how: Naming) -> bool:
+        """Return whether a look would be among those that make the template."""
+        return len(self.looks) < how.keep or quality > self.looks[-1][0]
 
     def wants(self, quality: float, time: float, how: Naming) -> bool:
-        """Return whether a look of this quality at this time is worth an embedding."""
-        if quality <= 0:
-            return False
-        if len(self.looks) < how.looks:
-            return True
-        return quality >= how.better * self.looks[0][0] or time - self.asked >= how.every
-
-    def add(self, quality: float, vector: FloatArray, time: float, how: Naming) -> None:
-        """Take a look into the template."""
-        self.looks = sorted([*self.looks, (quality, vector)], key=lambda look: -look[0])[: how.keep]
-        self.asked, self.embedded = time, self.embedded + 1
+        """Return whether a look that counts and is worth ``quality`` would gain something now."""
+        return self.due(time, how) or quality >= how.better * self.best
 
     @property
-    def template(self) -> FloatArray:
-        """Mean of the looks, weighted by their quality, of length 1."""
-        total = np.sum([quality * vector for quality, vector in self.looks], axis=0)
-        return np.asarray(total / np.linalg.norm(total), np.float32)
+    def best(self) -> float:
+        """What the best look is worth; 0 without any."""
+        return self.looks[0][0] if self.looks else 0.0
 
-    def decide(self, gallery: Gallery, model: str, how: Naming) -> None:
-        """Ask the gallery whom the template shows, and keep the name, give it one, or correct it, once."""
-        if len(self.looks) < how.looks:
+    def add(self, quality: float, vector: FloatArray, time: float, how: Naming, *, clear: bool = True) -> None:
+        """Take a look: what it is worth, its unit vector ``(d,)``, and whether it reaches `Naming.clear`."""
+        self.looks = sorted([*self.looks, (quality, vector)], key=lambda look: -look[0])[: how.keep]
+        self.clear = self.clear or clear
+        self.looked, self.embedded = time, self.embedded + 1
+
+    def template(self) -> tuple[FloatArray, float]:
+        """Return the mean of the looks, weighted by what they are worth: brought to length 1, and its length.
+
+        The similarity of the first with a vector, times the second, is the mean similarity of the looks with it.
+        """
+        weights = np.array([quality for quality, _ in self.looks]) + 1e-9
+        mean = np.average([vector for _, vector in self.looks], axis=0, weights=weights)
+        length = float(np.linalg.norm(mean))
+        if length < 1e-6:  # looks that cancel out show no one person: the best one speaks
+            return self.looks[0][1], 1.0
+        return np.asarray(mean / length, np.float32), length
+
+    def hear(self, answer: Answer, how: Naming, held: Mapping[str, float] | None = None) -> None:
+        """Take what the gallery says of the template.
+
+        Parameters
+        ----------
+        held
+            Names of other tracks in the same frame, with their similarities: one is got only by a margin.
+        """
+        if not self.ready(how):
             return
-        found = gallery.identify(Embeddings(self.template[None], model), top=1, fpir=how.fpir)
-        name, before = found.best[0], self.person
-        if name is None or name == before.subject or (before.subject is not None and before.corrects is not None):
-            self.person = before if before.subject is not None else Person(known=True)
+        held = held or {}
+        best = next(
+            (
+                one
+                for one in answer.candidates
+                if one.similarity >= max(answer.threshold, held.get(one.subject, -math.inf) + how.margin)
+            ),
+            None,
+        )
+        if self.person.subject is not None:
+            self._keep_or_correct(answer, best, how)
+        elif best is not None and not self._spent:
+            self.person = Person(best.subject, best.similarity, best.fmr, known=True)
+            self._said_at = self.embedded
+        elif self.clear and self.embedded >= how.unknown_looks:
+            self.person = replace(self.person, known=True)
+
+    def _keep_or_correct(self, answer: Answer, best: Candidate | None, how: Naming) -> None:
+        own = next((one for one in answer.candidates if one.subject == self.person.subject), None)
+        if own is not None:
+            self.person = replace(self.person, similarity=own.similarity, fmr=own.fmr)
+            least = own.similarity
+        else:  # it is not among the most similar
+            least = min((one.similarity for one in answer.candidates), default=-1.0)
+        if best is None or best is own or self._spent or self.embedded < self._said_at + how.more:
             return
-        fmr = None if found.fmr_at_similarity is None else float(found.fmr_at_similarity[0, 0])
-        self.person = Person(name, float(found.similarities[0, 0]), fmr, True, corrects=before.subject)
+        if best.similarity >= least + how.margin:
+            self.person = Person(best.subject, best.similarity, best.fmr, True, corrects=self.person.subject)
+            self._spent = True
+
+    @property
+    def can_give_way(self) -> bool:
+        """Whether it has a name that may still be taken back."""
+        return self.person.subject is not None and not self._spent
+
+    def give_way(self) -> None:
+        """Take the name back, for another track that shows the subject: this was the correction."""
+        self.person = Person(known=True, corrects=self.person.subject)
+        self._spent = True
+
+    def forget(self) -> None:
+        """Drop the name, as its subject is no longer enrolled: nothing of it is left, and another may come."""
+        self.person, self._said_at, self._spent = UNSEEN, 0, False

@@ -115,8 +115,9 @@ class EventStore:
             return 0
         if targets:
             number = connection.execute(select(events.c.seq).where(events.c.id == row["id"])).scalar_one()
-            first = min(row["time"], micros_now())
-            due = [{"event": number, "target": name, "attempts": 0, "next_try": first} for name in targets]
+            now = micros_now()
+            first = min(row["time"], now)  # a clock that runs ahead holds nothing up
+            due = [{"event": number, "target": name, "queued": now, "next_try": first} for name in targets]
             connection.execute(deliveries.insert(), due)
         return 1
 

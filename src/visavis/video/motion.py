@@ -1,7 +1,7 @@
 """How faces move: a Kalman filter for many boxes at once, over any span of time.
 
 A box is its center's x and y and the logarithms of its width and height, each moving by itself: with a speed that is
-driven by white noise and fades away while the face is not seen. So one face is a small array of plain numbers, a step
+driven by white noise and fades away where nothing is seen of it. So one face is a small array of plain numbers, a step
 takes the time that passed as it is, and no box turns out empty or infinite. Lengths are in heights of the face, so that
 near and far faces are treated alike.
 
@@ -39,16 +39,16 @@ class Motion:
     push, size_push
         Standard deviation of what the speed gains in a second.
     fade
-        Seconds in which the speed of a face that is not seen falls to a third.
+        Seconds in which a speed is expected to fall to a third.
     """
 
     noise: float = 0.05
-    size_noise: float = 0.08
+    size_noise: float = 0.1
     speed: float = 2.0
     size_speed: float = 0.3
     push: float = 4.0
     size_push: float = 0.5
-    fade: float = 1.0
+    fade: float = 0.5
 
 
 def _measured(boxes: npt.ArrayLike) -> npt.NDArray[np.float64]:

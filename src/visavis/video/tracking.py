@@ -1,9 +1,9 @@
 """From the faces of frames to tracks: who is who from one frame to the next.
 
-Where a face is expected decides first (`visavis.video.motion`): faces and tracks are paired so that the whole is likeliest.
-What a face looks like decides where that is in doubt: where two tracks claim a face or two faces a track, where a track
-was not seen for a while, and before a new face gets an id while somebody is missing. How the figures below were chosen,
-and what they are worth: docs/tracking.md.
+Where a face is expected decides first (`visavis.video.motion`): faces and tracks are paired so that the whole is
+likeliest. What a face looks like decides where that is in doubt: where two tracks claim a face or two faces a track,
+where a track was not seen for a while, and before a new face gets an id while somebody is missing. How the figures
+below were chosen, and what they are worth: docs/tracking.md.
 """
 
 from __future__ import annotations

@@ -18,22 +18,19 @@ import numpy.typing as npt
 
 from visavis.alignment import align
 from visavis.analysis.quality import FaceQuality, measure, worth
-from visavis.errors import CalibrationError, InputError
+from visavis.errors import InputError
 from visavis.geometry import iou
 from visavis.pipeline import Analyzer
-from visavis.recognition.compare import operating_point
 from visavis.types import Embeddings, Faces, FloatArray, Image
 from visavis.video.frames import TURNS, Frame, frames, turned
 from visavis.video.orientation import Orientation, orientation
+from visavis.video.resemblance import Resemblance, resemblance
 
 __all__ = ["Rotate", "VideoFace", "faces_of_video"]
 
 Rotate = Literal["auto", 0, 90, 180, 270]
 
-# FMR of the similarity from which two faces soon after each other are one person's: anywhere, and where they overlap
-# by this IoU. Of a cut to another person in the same place, one in a hundred goes unnoticed.
-_ANYWHERE, _IN_PLACE, _OVERLAP = 1e-3, 1e-2, 0.3
-_UNMEASURED = 0.5  # similarity where the recognizer was not calibrated
+_OVERLAP = 0.3  # IoU of two boxes in one place
 _ALIKE = 0.9  # similarity of embeddings, and correlation of thumbnails, from which two crops are one picture
 _THUMB = 16
 
@@ -142,7 +139,7 @@ def faces_of_video(
     taken = _Taken()
     tracks: list[_Track] = []
     number = 0
-    same = _same_person(analyzer)
+    same = resemblance(analyzer)
     problem: list[InputError] = []
     source = _until_problem(frames(path, every=every, start=how.start, threads=threads), problem)
     for frame, faces in _analyzed(source, analyzer, how.turned):
@@ -164,18 +161,6 @@ def faces_of_video(
         yield from taken.of(track)
     if problem:
         raise problem[0]
-
-
-def _same_person(analyzer: Analyzer) -> tuple[float, float]:
-    """Return the similarity from which faces of neighboring frames are one person's: anywhere, and in one place."""
-    try:
-        anywhere, in_place = (
-            operating_point(analyzer.calibration, fmr=fmr, model=analyzer.calibrated_as).threshold
-            for fmr in (_ANYWHERE, _IN_PLACE)
-        )
-    except CalibrationError:
-        return _UNMEASURED, _UNMEASURED
-    return anywhere, in_place
 
 
 def _until_problem(source: Iterator[Frame], problem: list[InputError]) -> Iterator[Frame]:
@@ -234,14 +219,16 @@ def _jpeg(image: Image) -> bytes:
     return encoded.tobytes()
 
 
-def _assigned(tracks: list[_Track], faces: Faces, same: tuple[float, float]) -> list[_Track | None]:
+def _assigned(tracks: list[_Track], faces: Faces, same: Resemblance) -> list[_Track | None]:
     """Return the track of each face: the best pair first, by overlap plus similarity; None where it begins one."""
     found: list[_Track | None] = [None] * len(faces)
     if not tracks or faces.embeddings is None:
         return found
     overlap = iou(faces.boxes, np.stack([track.box for track in tracks]))
     similar = faces.embeddings.vectors @ np.stack([track.vector for track in tracks]).T
-    total = np.where((similar >= same[0]) | ((overlap >= _OVERLAP) & (similar >= same[1])), overlap + similar, -np.inf)
+    total = np.where(
+        (similar >= same.anywhere) | ((overlap >= _OVERLAP) & (similar >= same.in_place)), overlap + similar, -np.inf
+    )
     while np.isfinite(total).any():
         i, j = np.unravel_index(int(total.argmax()), total.shape)
         found[int(i)] = tracks[int(j)]

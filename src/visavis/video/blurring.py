@@ -34,7 +34,8 @@ nothing of the face is left."""
 # Colors across a face; docs/video.md has what is told from how many. Soft steps tell more than hard ones.
 _CELLS: Mapping[Method, int] = {"pixelate": 5, "blur": 4}
 _GAP = 3.0  # seconds without a sighting through which a face is covered on its way
-_AROUND = 0.5  # seconds before the first and after the last sighting
+_AROUND = 0.5  # seconds before the first and after the last sighting of a track
+_AROUND_SINGLE = 0.2  # and of a face that never became one: mostly it is none
 _MARGIN = 0.3  # of a box's sides, around it: hair, ears and what a box trembles by
 _LOOSE = 0.5  # where the face was not found but must have been near
 _GRAY = 96
@@ -86,7 +87,7 @@ class Blurred:
     frames
         Frames in which a face was covered.
     bridged
-        Of these, frames in which one was covered that was not found in that frame, only before or after.
+        Of these, frames in which one of a track was covered that was not found in that frame, only before or after.
     shown
         Names of the people who were left as they are.
     """
@@ -170,16 +171,19 @@ def blur_video(
         for course in courses(recording, gap=max(_GAP, 2.5 * recording.every))
         if whom.covers(subjects.get(course.track, UNSEEN.subject))
     ]
-    there = Places(covered, around=max(_AROUND, recording.every))
+    tracked = Places([course for course in covered if course.track], around=max(_AROUND, recording.every))
+    single = [course for course in covered if not course.track]
+    alone = Places(single, around=max(_AROUND_SINGLE, recording.every))
     frames = bridged = 0
 
     def draw(frame: Frame) -> Image:
         nonlocal frames, bridged
-        places = there.at(frame.time)
+        places = tracked.at(frame.time)
+        bridged += any(not place.found for place in places)
+        places += alone.at(frame.time)
         if not places:
             return frame.image
         frames += 1
-        bridged += any(not place.found for place in places)
         image = frame.image if frame.image.flags.writeable else frame.image.copy()
         for place in places:
             cover(image, place.box, method, margin=_MARGIN if place.found else _LOOSE)
@@ -197,5 +201,4 @@ def blur_video(
     )
     tracks = {course.track for course in covered if course.track}
     shown = {name for track, name in subjects.items() if name is not None and track not in tracks}
-    single = sum(course.track == 0 for course in covered)
-    return Blurred(rendered, len(tracks), single, frames, bridged, tuple(sorted(shown)))
+    return Blurred(rendered, len(tracks), len(single), frames, bridged, tuple(sorted(shown)))

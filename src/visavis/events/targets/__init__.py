@@ -1,0 +1,1 @@
+"""Where notices of events are sent: one file a kind of target."""

@@ -22,8 +22,7 @@ from visavis.video.sources import Source
 __all__ = ["Feed", "Taken"]
 
 _ANSWER_SECONDS = 2.0  # within which a process gives a picture it announced
-_STALLED_SECONDS = 10.0  # without a picture from a source that is live
-_SILENT_SECONDS = 120.0  # without a word of a source that is not
+_SILENT_SECONDS = 15.0  # without a sign of life, which comes every second: also on a machine that is overloaded
 _WAITS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before a process is started again, for the nth time in a row
 _CALM_SECONDS = 60.0  # after which a failure is the first again
 _CLOSE_SECONDS = 4.0
@@ -35,19 +34,17 @@ class Taken:
 
     Attributes
     ----------
-    number, seconds
-        In the source, and since its first picture.
-    start
-        Second 0, since the epoch.
-    arrived
-        When it was decoded, by `time.monotonic`.
+    number, time
+        In the source, and seconds since its first picture.
+    at, arrived
+        When it was decoded: seconds since 1970, and by `time.monotonic`.
     image
         RGB uint8 ``(h, w, 3)``, read-only, until the next one is taken.
     """
 
     number: int
-    seconds: float
-    start: float
+    time: float
+    at: float
     arrived: float
     image: Image
 
@@ -90,7 +87,6 @@ class Feed:
         self.ready_since: float | None = None
         self.restarts = 0
         self._over: str | None = None  # why the process has ended, as its thread heard it
-        self._came = self._dropped = 0  # of processes that have ended
         self.came = self.dropped = 0
         self._failures = 0
         self._start_at = self._heard = self._started = time.monotonic()
@@ -109,9 +105,8 @@ class Feed:
         if self._over is not None:
             self.fail(self._over)
             return
-        limit = _STALLED_SECONDS if self.state == "live" else _SILENT_SECONDS
-        if self.ready_since is None and now - self._heard > limit:
-            self.fail(f"no picture came for {limit:.0f} s" if self.state == "live" else "its process hangs")
+        if self.state != "ended" and now - self._heard > _SILENT_SECONDS:
+            self.fail("its process hung")
 
     def take(self) -> Taken | None:
         """Return the newest picture; None where its process gives none."""
@@ -123,13 +118,12 @@ class Feed:
             told = self._frames.get(timeout=_ANSWER_SECONDS)
             if told is None:
                 return None
-            self.came, self.dropped = self._came + told["came"], self._dropped + told["dropped"]
             try:
                 image = self._reader.image(Place(**told["place"]))
             except OSError as error:
                 self.fail(f"its pictures can't be read: {error.strerror}")
                 return None
-            return Taken(told["number"], told["seconds"], told["start"], told["arrived"], image)
+            return Taken(told["number"], told["time"], told["at"], told["arrived"], image)
         self.fail("its process gives no picture")
         return None
 
@@ -151,7 +145,6 @@ class Feed:
     def _begin(self, now: float) -> None:
         if self._failures:
             self.restarts += 1
-        self._came, self._dropped = self.came, self.dropped
         self._reader, self._frames = FrameReader(), queue.SimpleQueue[Any]()
         self._heard = self._started = now
         self._over = None
@@ -161,23 +154,23 @@ class Feed:
 
     def _listen(self, child: subprocess.Popen[bytes], frames: queue.SimpleQueue[Any]) -> None:
         assert child.stdout is not None
-        over = "its process ended"
+        over, before = "its process ended", (self.came, self.dropped)
         with child.stdout:
             for text in child.stdout:
                 if self._child is not child or not text.endswith(b"\n"):
                     break
                 told = json.loads(text)
                 self._heard = time.monotonic()
+                if "came" in told:
+                    self.came, self.dropped = before[0] + told["came"], before[1] + told["dropped"]
                 if "frame" in told:
                     frames.put(told["frame"])
                 elif "ready" in told:
                     self.ready_since = self._heard
                     self._changed()
                 elif "state" in told:
-                    self._set(told["state"], told["why"])
-                elif "ended" in told:
-                    self._set("ended", "")
-                else:
+                    self._set("lost" if told["state"] == "refused" else told["state"], told["why"])
+                elif "failed" in told:
                     over = told["failed"]
                     break
         frames.put(None)

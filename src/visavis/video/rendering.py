@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from visavis.drawing import Label, Lettering, Style, annotate
+from visavis.drawing import Lettering, Style, annotate
 from visavis.errors import EngineError, InputError, StorageError
 from visavis.files import printable_path, reason
 from visavis.models.durable import new_path
@@ -25,7 +25,8 @@ from visavis.types import Faces, Image
 from visavis.video.courses import Places, courses
 from visavis.video.decoding import Decoder
 from visavis.video.frames import Frame, frames, opened_file, turned, video
-from visavis.video.identity import UNSEEN, Person
+from visavis.video.identity import UNSEEN
+from visavis.video.preview import label_of
 from visavis.video.recording import Progress, Recording
 
 __all__ = ["OUTPUT_SUFFIXES", "Rendered", "annotate_video", "render", "require_output"]
@@ -189,7 +190,7 @@ def annotate_video(
 
     def draw(frame: Frame) -> Image:
         shown = there.at(frame.time)
-        labels = [_label(recording.people.get(place.track, UNSEEN), unknown) for place in shown]
+        labels = [label_of(recording.people.get(place.track, UNSEEN), unknown) for place in shown]
         boxes = np.array([place.box for place in shown], np.float32).reshape(-1, 4)
         faces = Faces(boxes, np.ones(len(shown), np.float32))
         return annotate(frame.image, faces, labels, style=style, lettering=lettering)
@@ -204,12 +205,6 @@ def annotate_video(
         threads=threads,
         progress=progress,
     )
-
-
-def _label(person: Person, unknown: str) -> Label | None:
-    if person.subject is None:
-        return Label(unknown, known=False) if person.known else None
-    return Label(person.subject, "" if person.similarity is None else f"{person.similarity:.2f}")
 
 
 class _Writer:

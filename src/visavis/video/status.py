@@ -75,9 +75,9 @@ class Window:
     --------
     >>> window = Window(10.0)
     >>> for second in range(20):
-    ...     window.add(second, second / 100)
-    >>> window.values(20), window.rate(20)
-    ([0.1, 0.11, 0.12, 0.13, 0.14, 0.15, 0.16, 0.17, 0.18, 0.19], 1.0)
+    ...     window.add(second, 25.0)
+    >>> len(window.values(20)), window.rate(20)
+    (10, 25.0)
     """
 
     def __init__(self, seconds: float = 10.0) -> None:
@@ -97,10 +97,10 @@ class Window:
         return [value for _, value in self._held]
 
     def rate(self, now: float) -> float:
-        """Return how many values came a second."""
+        """Return how much the values come to a second."""
         if self._start is None:
             return 0.0
-        return len(self.values(now)) / min(max(now - self._start, 1.0), self.seconds)
+        return sum(self.values(now)) / min(max(now - self._start, 1.0), self.seconds)
 
 
 def quantile(values: Iterable[float], share: float) -> float | None:

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import os
 import queue
-import shutil
-import subprocess
-import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -19,20 +13,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from visavis.errors import InputError
+from visavis import errors
+from visavis.errors import EngineError, InputError, VisavisError
 from visavis.events.event import Event
 from visavis.models.session import usable_cores
-from visavis.processes import line, python
 from visavis.video.cameras import Camera, Models
-from visavis.video.shared_frames import memory_folders
+from visavis.video.crew import Crew
 from visavis.video.status import CameraStatus
 from visavis.video.task import Task
 
 __all__ = ["Watch"]
 
-_WAITS = (0.2, 1.0, 5.0, 15.0, 30.0)  # seconds before a worker is started again, for the nth time in a row
-_CALM_SECONDS = 60.0
-_CLOSE_SECONDS = 10.0
 _HELD_EVENTS = 10_000  # that nobody took yet; then workers wait, and drop frames
 
 
@@ -57,7 +48,7 @@ class Watch:
     Raises
     ------
     InputError
-        If there is no camera, or two have one name.
+        If there is no camera, two have one name, or a source can't be one.
 
     Examples
     --------
@@ -90,9 +81,9 @@ class Watch:
         self._lock = threading.Lock()
         self._events: queue.Queue[Event | None] = queue.Queue(_HELD_EVENTS)
         self._closing = threading.Event()
+        self._problem: VisavisError | None = None
         self._crews = [
-            _Crew(
-                self,
+            Crew(
                 Task(
                     tuple(cameras[i::number]),
                     tuple(sources[i::number]),
@@ -103,9 +94,13 @@ class Watch:
                     fpir,
                     None if snapshots is None else os.fspath(snapshots),
                 ),
+                self._heed,
+                self._died,
+                self._crew_ended,
             )
             for i in range(number)
         ]
+        self._views = {name: _View(crew) for crew in self._crews for name in crew.names}
         for crew in self._crews:
             crew.start()
 
@@ -121,11 +116,19 @@ class Watch:
     # -----------------------------------------------------------------------------------------------
 
     def next(self, timeout: float | None = None) -> Event | None:
-        """Return the next event; None after ``timeout`` seconds without one, and when there will be none any more."""
+        """Return the next event; None after ``timeout`` seconds without one, and when there will be none any more.
+
+        Raises
+        ------
+        VisavisError
+            What kept the watch from starting: a gallery or model that can't be had.
+        """
         with contextlib.suppress(queue.Empty):
             event = self._events.get(timeout=timeout)
             if event is None:
                 self._events.put(None)
+                if self._problem is not None:
+                    raise self._problem
             return event
         return None
 
@@ -145,9 +148,43 @@ class Watch:
         return all(status.state == "ended" for status in self.status())
 
     @property
+    def closed(self) -> bool:
+        """Whether it was told to end."""
+        return self._closing.is_set()
+
+    @property
     def processes(self) -> list[int]:
         """Ids of the processes that look for faces; each has one a camera below it."""
         return [crew.child.pid for crew in self._crews if crew.child is not None]
+
+    def picture(
+        self, camera: str, *, after: int | None = None, timeout: float | None = None
+    ) -> tuple[int, bytes] | None:
+        """Return a camera's next picture, small and with names, as JPEG. They are made while they are asked for.
+
+        Parameters
+        ----------
+        camera
+            Its name.
+        after
+            Number of the picture that is known already; None: what comes from now on.
+        timeout
+            Seconds to wait for one.
+
+        Returns
+        -------
+        The picture's number, and the picture; None where none came.
+        """
+        view = self._views[camera]
+        view.crew.want(camera)
+        with view.changed:
+            known = view.number if after is None else after
+            if not view.changed.wait_for(lambda: view.number > known or self.closed, timeout) or self.closed:
+                return None
+            try:
+                return view.number, Path(view.path).read_bytes()
+            except OSError:  # its process has ended
+                return None
 
     def stop(self) -> None:
         """Begin to end: may be called by a signal handler. `events` goes on to the last event."""
@@ -162,7 +199,26 @@ class Watch:
             crew.join()
 
     # ---- what the workers tell: called by the threads of the crews
-    # -------------------------------------------------
+    # --------------------------------------------------------------
+
+    def _heed(self, crew: Crew, told: dict[str, Any]) -> None:
+        if "event" in told:
+            self._tell(Event.from_dict(told["event"]))
+        elif "state" in told:
+            self._state(*told["state"])
+        elif "status" in told:
+            for values in told["status"]:
+                self._report(CameraStatus.from_dict(values))
+        elif "picture" in told:
+            name, path = told["picture"]
+            view = self._views[name]
+            with view.changed:
+                view.path, view.number = path, view.number + 1
+                view.changed.notify_all()
+        elif "failed" in told and not crew.started:  # what keeps one worker from starting keeps all of them
+            kind, text = told["failed"]
+            self._problem = self._problem or getattr(errors, kind, EngineError)(text)
+            self.stop()
 
     def _tell(self, event: Event) -> None:
         if event.track is not None:
@@ -189,8 +245,9 @@ class Watch:
         with self._lock:
             self._status[status.name] = replace(status, restarts=status.restarts + self._restarts[status.name])
 
-    def _died(self, names: Sequence[str], why: str) -> None:
+    def _died(self, crew: Crew, why: str) -> None:
         """Take note that a worker has ended. Whoever was before its cameras leaves: it can't tell any more."""
+        names = crew.names
         with self._lock:
             left = [self._visits.pop(visit) for visit in list(self._visits) if visit[0] in names]
             for name in names:
@@ -201,93 +258,15 @@ class Watch:
         for name in names:
             self._state(name, "lost", why)
 
-    def _ended(self, name: str) -> bool:
-        with self._lock:
-            return self._status[name].state == "ended"
-
     def _crew_ended(self) -> None:
         if all(crew.over for crew in self._crews):
             self._events.put(None)
 
 
-class _Crew:
-    """A worker process, started again when it dies, and the thread that listens to it."""
+class _View:
+    """The newest picture of a camera for those who look."""
 
-    def __init__(self, watch: Watch, task: Task) -> None:
-        self._watch, self._task = watch, task
-        self.names = [camera.name for camera in task.cameras]
-        self.child: subprocess.Popen[bytes] | None = None
-        self.over = False
-        self._stopped = threading.Event()
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopped.set()
-        child = self.child
-        if child is not None and child.stdin is not None:
-            with contextlib.suppress(OSError):
-                child.stdin.close()
-
-    def join(self) -> None:
-        self._thread.join(_CLOSE_SECONDS)
-        if self._thread.is_alive() and self.child is not None:
-            self.child.kill()
-            self._thread.join()
-
-    def _run(self) -> None:
-        failures = 0
-        while not self._stopped.is_set():
-            began = time.monotonic()
-            why = self._serve()
-            if self._stopped.is_set() or why is None:
-                break
-            failures = 0 if time.monotonic() - began > _CALM_SECONDS else failures
-            self._watch._died(self.names, why)
-            self._stopped.wait(_WAITS[min(failures, len(_WAITS) - 1)])
-            failures += 1
-        self.over = True
-        self._watch._crew_ended()
-
-    def _serve(self) -> str | None:
-        """Run the worker until it ends; return why it did, None where all its sources have ended."""
-        folders = [Path(tempfile.mkdtemp(prefix="visavis-", dir=folder)) for folder in memory_folders()]
-        why = None
-        try:
-            child = self.child = python("visavis.video.worker", "main")
-            assert child.stdin is not None
-            assert child.stdout is not None
-            task = replace(self._task, folders=tuple(str(folder) for folder in folders))
-            with contextlib.suppress(OSError):
-                child.stdin.write(line(dataclasses.asdict(task)))
-                child.stdin.flush()
-            if self._stopped.is_set():
-                child.stdin.close()
-            with child.stdout:
-                for text in child.stdout:
-                    if text.endswith(b"\n"):
-                        why = self._heed(json.loads(text)) or why
-            code = child.wait()
-            with contextlib.suppress(OSError):
-                child.stdin.close()
-        finally:
-            for folder in folders:
-                shutil.rmtree(folder, ignore_errors=True)
-        if why is None and all(self._watch._ended(name) for name in self.names):
-            return None
-        return why or f"its process ended ({code})"
-
-    def _heed(self, told: dict[str, Any]) -> str | None:
-        if "event" in told:
-            self._watch._tell(Event.from_dict(told["event"]))
-        elif "state" in told:
-            self._watch._state(*told["state"])
-        elif "status" in told:
-            for values in told["status"]:
-                self._watch._report(CameraStatus.from_dict(values))
-        elif "failed" in told:
-            return str(told["failed"])
-        return None
+    def __init__(self, crew: Crew) -> None:
+        self.crew = crew
+        self.changed = threading.Condition()
+        self.number, self.path = 0, ""

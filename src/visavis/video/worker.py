@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import cv2
+import numpy as np
 
 from visavis.errors import VisavisError
 from visavis.events.event import Event
@@ -33,6 +35,7 @@ from visavis.video.following import Following, Seen
 from visavis.video.frames import Frame
 from visavis.video.identity import Naming
 from visavis.video.lookout import Lookout
+from visavis.video.preview import Previews
 from visavis.video.snapshots import cut
 from visavis.video.status import CameraStatus, Window, quantile
 from visavis.video.task import Task
@@ -57,7 +60,7 @@ class _Watched:
         self.people: tuple[str, ...] = ()
         self.problem = ""
         self._last_track = 0
-        self._latencies, self._came = Window(), Window()
+        self._latencies, self._looked, self._came = Window(), Window(), Window()
         self._came_before = 0
 
     def saw(self, taken: Taken, seen: Seen) -> None:
@@ -71,6 +74,7 @@ class _Watched:
         self.tracks += max(newest - self._last_track, 0)
         self._last_track = max(newest, self._last_track)
         self._latencies.add(now, now - taken.arrived)
+        self._looked.add(now, 1)
 
     def forget(self) -> None:
         """Begin anew: the next track is the first again."""
@@ -84,8 +88,8 @@ class _Watched:
         return CameraStatus(
             self.camera.name,
             self.feed.state,
-            round(sum(self._came.values(now)) / self._came.seconds, 2),
-            round(self._latencies.rate(now), 2),
+            round(self._came.rate(now), 2),
+            round(self._looked.rate(now), 2),
             quantile(latencies, 0.5),
             quantile(latencies, 0.95),
             self.frames,
@@ -110,6 +114,9 @@ class _Worker:
         ]
         self._analyzers: dict[float | None, Analyzer] = {}
         self._gallery: Gallery | None = None
+        self._telling = threading.Lock()
+        self._folders = folders
+        self.previews = Previews(folders[0], lambda camera, path: self._tell({"picture": [camera, path]}))
 
     def wake(self) -> None:
         with self._changed:
@@ -117,11 +124,12 @@ class _Worker:
 
     def run(self) -> None:
         """Look at pictures until told to stop."""
-        for watched in self._cameras:
-            self._analyzer(watched.camera)
+        for watched in self._cameras:  # what loads later keeps a frame waiting
+            analyzer = self._analyzer(watched.camera)
+            analyzer.analyze(np.zeros((64, 64, 3), np.uint8))
+            analyzer.detect([np.zeros((64, 64, 3), np.uint8)])
         if self._task.gallery is not None:
-            first = self._analyzer(self._cameras[0].camera)
-            self._gallery = open_gallery(self._task.gallery, collection=self._task.collection, analyzer=first)
+            self._gallery = open_gallery(self._task.gallery, collection=self._task.collection, analyzer=analyzer)
         tended = told = 0.0
         try:
             while not (self.stop or self._all_ended):
@@ -132,15 +140,19 @@ class _Worker:
                 if now - told >= _STATUS_SECONDS:
                     told = now
                     self._tell({"status": [watched.status().to_dict() for watched in self._cameras]})
-                watched = self._next()
-                if watched is not None:
-                    self._look(watched)
+                due = self._next()
+                if due is not None:
+                    self._look(due)
             for watched in self._cameras:
                 self._finish(watched)
         finally:
             for watched in self._cameras:
                 watched.feed.close()
             self._tell({"status": [watched.status().to_dict() for watched in self._cameras]})
+            for folder in self._folders:  # our parent does so, too, unless it has gone
+                shutil.rmtree(folder, ignore_errors=True)
+        if not self.stop:
+            self._tell({"done": True})
 
     @property
     def _all_ended(self) -> bool:
@@ -174,15 +186,15 @@ class _Worker:
         watched.served = time.monotonic()
         if taken is None:
             return
-        at = taken.start + taken.seconds
         try:
             if watched.lookout is None:
-                watched.lookout = self._lookout(watched.camera, taken.start)
-            seen, events = watched.lookout.step(Frame(taken.number, taken.seconds, taken.image), at)
+                watched.lookout = self._lookout(watched.camera, taken.at - taken.time)
+            seen, events = watched.lookout.step(Frame(taken.number, taken.time, taken.image), taken.at)
             for event in events:
                 self._event(watched, event, taken.image)
             watched.problem = seen.problem or ""
             watched.saw(taken, seen)
+            self.previews.offer(watched.camera.name, taken.image, seen)
         except VisavisError as error:
             watched.problem = str(error)
         except Exception as error:  # noqa: BLE001 (a fault of ours in one camera's picture must not end the others)
@@ -242,7 +254,7 @@ class _Worker:
         return self._analyzers[size]
 
     def _tell(self, what: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):  # the parent has gone: the end of our input says so, too
+        with contextlib.suppress(OSError), self._telling:  # the parent has gone: the end of our input says so, too
             self._pipe.write(line(what))
             self._pipe.flush()
 
@@ -254,8 +266,8 @@ def main() -> None:
     worker = _Worker(restored(Task, json.loads(sys.stdin.buffer.readline())), pipe)
 
     def heed() -> None:
-        for _ in sys.stdin.buffer:
-            pass
+        for text in sys.stdin.buffer:
+            worker.previews.want(*json.loads(text)["want"])
         threading.Timer(_END_SECONDS, os._exit, [1]).start()
         worker.stop = True
         worker.wake()
@@ -265,6 +277,6 @@ def main() -> None:
         worker.run()
     except VisavisError as error:
         with contextlib.suppress(OSError):
-            pipe.write(line({"failed": str(error)}))
+            pipe.write(line({"failed": [type(error).__name__, str(error)]}))
             pipe.flush()
     os._exit(0)

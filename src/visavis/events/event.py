@@ -86,9 +86,9 @@ class Event:
             raise InputError(f"an event is one of {', '.join(KINDS)}, not {self.kind!r}")
         if self.time.tzinfo is None:
             raise InputError("an event's time needs its time zone; times are UTC")
-        for name in (self.subject, self.corrects):
-            if name is not None:
-                checked_name(name)
+        for field in ("subject", "corrects"):
+            if getattr(self, field) is not None:
+                object.__setattr__(self, field, checked_name(getattr(self, field)))
         object.__setattr__(self, "time", self.time.astimezone(timezone.utc))
         object.__setattr__(self, "id", self.id or secrets.token_hex(16))
 

@@ -6,11 +6,13 @@
     events      seq, id, time, kind, camera ...  the fields of `Event`, a column each
     deliveries  id, event, target, queued, attempts, next_try, problem     what is still to be sent
     copies      id, path, kind, machine          files that hold copies of events, and folders of snapshots
-    forgotten   run, track                       visits that were erased: what still comes of them is not kept
+    forgotten   run, track, erased               visits that were erased: what still comes of them is not kept
+    aliases     run, track, old, new             visits that went on when somebody was renamed
     removals    copy, event, whole, snapshot     what is still to be taken out of a copy
 
 Times are microseconds since 1970 in UTC, a box is a JSON array. ``seq`` is never used twice: with the time it is an
-event's place in a listing. A name stands in ``events.subject`` and ``events.corrects`` and nowhere else.
+event's place in a listing. A name stands in ``events.subject``, ``events.corrects``, and for a while in ``aliases`` and
+in what a target answered (``deliveries.problem``), and nowhere else.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     Column,
@@ -35,13 +38,25 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.event import listen
 
 from visavis.database.contents import Contents, meta_table
 from visavis.database.times import from_micros, to_micros
 from visavis.errors import EventError, EventStoreBusy, EventStoreTooNew, InputError, NotAnEventStore
 from visavis.events.event import Event
 
-__all__ = ["CONTENTS", "copies", "deliveries", "event_of", "events", "forgotten", "removals", "values_of"]
+__all__ = [
+    "CONTENTS",
+    "aliases",
+    "copies",
+    "deliveries",
+    "event_of",
+    "events",
+    "forgotten",
+    "meta",
+    "removals",
+    "values_of",
+]
 
 _Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
 _MAX_TEXT = 4096  # characters of a camera's name (a path), of what was wrong with it
@@ -110,6 +125,16 @@ forgotten = Table(
     tables,
     Column("run", Text, primary_key=True),
     Column("track", BigInteger, primary_key=True, autoincrement=False),
+    Column("erased", BigInteger, nullable=False),
+)
+
+aliases = Table(
+    "aliases",
+    tables,
+    Column("run", Text, primary_key=True),
+    Column("track", BigInteger, primary_key=True, autoincrement=False),
+    Column("old", String(200), primary_key=True),
+    Column("new", String(200), nullable=False),
 )
 
 removals = Table(
@@ -120,6 +145,12 @@ removals = Table(
     Column("whole", Boolean, nullable=False),
     Column("snapshot", Text),
 )
+
+# What a server learns of values, to plan queries, it keeps in a table of its own, where names would outlive an erasure.
+for _table, _names in ((events, ("subject", "corrects")), (aliases, ("old", "new")), (deliveries, ("problem",))):
+    for _name in _names:
+        _blind = DDL(f"ALTER TABLE %(fullname)s ALTER COLUMN {_name} SET STATISTICS 0")
+        listen(_table, "after_create", _blind.execute_if(dialect="postgresql"))
 
 CONTENTS = Contents(
     noun="event store",

@@ -6,6 +6,7 @@ import contextlib
 import heapq
 import itertools
 import os
+import platform
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,17 +18,23 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, 
 from sqlalchemy.dialects.postgresql import insert as insert_on_server
 from sqlalchemy.dialects.sqlite import insert as insert_in_file
 
+from visavis.database import erasure
 from visavis.database.file import DatabaseFile
 from visavis.database.server import Address, Server, is_address
 from visavis.database.times import from_micros, micros_now, to_micros
 from visavis.errors import EventsOutOfReach, InputError
+from visavis.events import forgetting
+from visavis.events.copies import Copy, CopyKind
 from visavis.events.event import KINDS, Event, EventKind
-from visavis.events.schema import CONTENTS, deliveries, event_of, events, forgotten, values_of
+from visavis.events.forgetting import Forgotten, Here
+from visavis.events.schema import CONTENTS, aliases, deliveries, event_of, events, forgotten, values_of
+from visavis.names import checked_name
 
-__all__ = ["Delivery", "EventStore", "open_events"]
+__all__ = ["Delivery", "EventStore", "Forgotten", "open_events"]
 
 _SCHEMA = "visavis_events"
 _PAGE = 1_000  # events read at once
+_ERASE_SECONDS = 10.0
 _LEASE = timedelta(seconds=60)
 
 Database: TypeAlias = "DatabaseFile | Server"
@@ -69,10 +76,11 @@ class EventStore:
         Folder of the pictures of events, which need not exist; None for a server that was given none.
     """
 
-    def __init__(self, database: Database, snapshots: Path | None) -> None:
+    def __init__(self, database: Database, snapshots: Path | None, here: Here) -> None:
         self.where = database.where
         self.snapshots = snapshots
         self._database = database
+        self._here = here
 
     # ---- writing
 
@@ -101,10 +109,12 @@ class EventStore:
         added = 0
         with self._database.writing() as connection:
             for row in rows:
-                if _is_forgotten(connection, row):
+                if row["track"] is not None and _is_forgotten(connection, row):
                     late += [row["snapshot"]] if row["snapshot"] else []
-                else:
-                    added += self._insert(connection, row, names)
+                    continue
+                if row["track"] is not None and (row["subject"] or row["corrects"]):
+                    _rename(connection, row)
+                added += self._insert(connection, row, names)
         for name in late:
             self._delete_snapshot(name)
         return added
@@ -186,6 +196,15 @@ class EventStore:
             if len(rows) < _PAGE:
                 return
             at = rows[-1].time, rows[-1].seq
+
+    def mentions(self, subject: str) -> bool:
+        """Return whether any event names a person."""
+        name = checked_name(subject)
+        with self._database.reading() as connection:
+            for column in (events.c.subject, events.c.corrects):
+                if connection.execute(select(events.c.seq).where(column == name).limit(1)).first() is not None:
+                    return True
+        return False
 
     def holds(self, id: str) -> bool:
         """Return whether the event of that id is kept: an erased or outdated one no more."""
@@ -280,6 +299,71 @@ class EventStore:
             first = connection.execute(select(func.min(deliveries.c.next_try))).scalar()
         return None if first is None else from_micros(first)
 
+    # ---- forgetting
+
+    def register_copy(self, path: str | os.PathLike[str], kind: CopyKind) -> Copy:
+        """Return a file to append events to, which `erase`, `rename` and `prune` reach from now on.
+
+        Raises
+        ------
+        InputError
+            If the file is there and holds something else; it is left as it is.
+        StorageError
+            If its folder doesn't exist, or it can't be read.
+        """
+        copy = Copy(Path(path).expanduser().absolute(), kind, self.holds)
+        copy.check()
+        forgetting.register(self._database, self._here, copy.path, kind)
+        return copy
+
+    def erase(self, subject: str, *, timeout: float = _ERASE_SECONDS) -> Forgotten:
+        """Forget a person: afterwards no byte of the name is in the store, its copies, or its deliveries.
+
+        With them go the other events of the person's visits (a visit is of the last name it was given), also those
+        still to come, and the pictures of all of them. Where the name was corrected to another, that mention goes.
+        It takes as much free disk space as the store while it runs. Out of its reach are copies that are not
+        registered, what targets were told, and a server's log and backups.
+
+        Parameters
+        ----------
+        subject
+            The name. Nothing being kept of it is no error.
+        timeout
+            Seconds to wait for other programs that use the store.
+
+        Returns
+        -------
+        What was erased. Where it is empty, nothing was kept of that name.
+
+        Raises
+        ------
+        EventStoreBusy
+            If others kept using it. The events are deleted but bytes of them may remain; the store knows, and the next
+            `erase`, `prune` or opening finishes it.
+        StorageError
+            If the disk is full, or a copy or picture can't be changed; repeat when that is put right.
+        """
+        return forgetting.erase(self._database, self._here, checked_name(subject), timeout)
+
+    def rename(self, subject: str, to: str) -> int:
+        """Give a person's events another name, in copies too, and return how many names changed.
+
+        What a camera still sends of a visit under way gets the new name. Bytes of the old one may stay in the files
+        until the next `erase` or `prune`.
+        """
+        return forgetting.rename(self._database, self._here, checked_name(subject), checked_name(to))
+
+    def prune(self, before: datetime, *, timeout: float = _ERASE_SECONDS) -> Forgotten:
+        """Forget what happened before a moment: events with deliveries, pictures and lines of copies, as `erase`."""
+        _micros(before)
+        return forgetting.prune(self._database, self._here, before, timeout)
+
+    @property
+    def erasure_pending(self) -> bool:
+        """Whether bytes of what was erased may still be in the files, as others kept using the store."""
+        with self._database.reading() as connection:
+            return erasure.is_pending(CONTENTS, connection)
+
     # ---- state
 
     def value(self, key: str) -> str | None:
@@ -350,19 +434,39 @@ def open_events(
     ['bob']
     """
     database: Database
+    given = None if snapshots is None else Path(snapshots).expanduser().absolute()
     if is_address(where):
         address = Address.parse(str(where))
         database = Server(address, CONTENTS, _SCHEMA, EventsOutOfReach, create=create)
-        folder = None
+        here = Here(platform.node(), None)
     else:
         database = DatabaseFile(where, CONTENTS, create=create)
-        folder = database.path.absolute().with_name(f"{database.path.stem}-snapshots")
-    return EventStore(database, Path(snapshots).expanduser().absolute() if snapshots is not None else folder)
+        file = database.path.absolute()
+        here = Here("", file.parent)
+        given = given or file.with_name(f"{file.stem}-snapshots")
+    try:
+        if given is not None and database.writable:
+            forgetting.register(database, here, given, "snapshots")
+        forgetting.resume(database, here)
+    except BaseException:
+        database.close()
+        raise
+    return EventStore(database, given, here)
 
 
 def _is_forgotten(connection: Connection, row: dict[str, Any]) -> bool:
     visit = (forgotten.c.run == row["run"]) & (forgotten.c.track == row["track"])
-    return row["track"] is not None and connection.execute(select(forgotten).where(visit)).first() is not None
+    return connection.execute(select(forgotten.c.run).where(visit)).first() is not None
+
+
+def _rename(connection: Connection, row: dict[str, Any]) -> None:
+    """Give an event of a visit that began under a person's old name the new one."""
+    visit = (aliases.c.run == row["run"]) & (aliases.c.track == row["track"])
+    names = {alias.old: alias.new for alias in connection.execute(select(aliases).where(visit))}
+    for field in ("subject", "corrects"):
+        row[field] = names.get(row[field], row[field])
+    if names and row["kind"] == "left":
+        connection.execute(delete(aliases).where(visit))
 
 
 def _first(found: Iterator[tuple[int, int, Event]], limit: int | None) -> Iterator[Event]:

@@ -126,7 +126,7 @@ def watch(
       visavis watch party.mp4 --loop --live 8090
     """
     from visavis.cli.report import Report
-    from visavis.cli.watch_session import run
+    from visavis.cli.watch_session import run, tried
     from visavis.cli.watch_settings import composed
     from visavis.cli.watch_table import columns
 
@@ -140,6 +140,8 @@ def watch(
             {name: value for name, value in values.items() if name in given or (name == "keep_days" and value)},
             {name: value for name, value in vars(look).items() if name in given},
             {name: value for name, value in (vars(models) | vars(machine)).items() if name in given},
+            keep.notify,
+            {"webhook": keep.webhook, "mqtt": keep.mqtt},
         )
-        code = run(report, settings, machine)
+        code = tried(report, settings) if keep.test_notify else run(report, settings, machine)
     raise typer.Exit(code)

@@ -8,7 +8,8 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -18,25 +19,32 @@ from visavis.cli.options import GalleryFile, Machine
 from visavis.cli.report import Report
 from visavis.cli.watch_settings import is_whole
 from visavis.cli.watch_table import Progress, Screen, Totals, event_row
-from visavis.errors import ModelMismatch, VisavisError
+from visavis.errors import InputError, ModelMismatch, VisavisError
+from visavis.events.alerts import try_targets
 from visavis.events.event import Event
+from visavis.events.keeping import Keeping
+from visavis.events.rules import unenrolled
+from visavis.files import reason
+from visavis.models.durable import write_whole
 from visavis.pipeline import FILLER, Analyzer
 from visavis.video.cameras import Camera, Settings
 from visavis.video.decoding import require_library
 from visavis.video.following import Following
 from visavis.video.identity import Naming
+from visavis.video.live_view import LiveView
 from visavis.video.lookout import Lookout
 from visavis.video.reading import follow_source
+from visavis.video.snapshots import cut
 from visavis.video.tracking import Tracking
 from visavis.video.watch import Watch
 
 if TYPE_CHECKING:
     from visavis.gallery import Gallery
+    from visavis.types import Image
 
 __all__ = ["run"]
 
 _TICK_SECONDS = 0.25
-_SEND_SECONDS = 5.0  # that deliveries get when a watch ends; the others wait in the store
 
 
 def run(report: Report, settings: Settings, machine: Machine) -> int:
@@ -53,6 +61,7 @@ def run(report: Report, settings: Settings, machine: Machine) -> int:
     with contextlib.ExitStack() as stack:
         gallery = _gallery(stack, report, settings, analyzer)
         _fetch(settings, analyzer)
+        keeping = _keeping(stack, report, settings)
         watch = None
         if live:
             watch = stack.enter_context(
@@ -62,14 +71,30 @@ def run(report: Report, settings: Settings, machine: Machine) -> int:
                     gallery=settings.gallery,
                     collection=settings.collection,
                     fpir=settings.fpir,
-                    snapshots=None,
+                    snapshots=None if keeping is None else keeping.pictures,
                     workers=settings.workers or machine.threads,
                 )
             )
-        session = _Session(report, settings, analyzer, gallery, whole, watch)
+            if settings.live is not None:
+                view = stack.enter_context(LiveView(watch, settings.live))
+                report.say(f"live view: {view.url}")
+        session = _Session(report, settings, analyzer, gallery, keeping, whole, watch)
         with _ended_by_signals(session.stop):
             session.run()
     return session.end()
+
+
+def tried(report: Report, settings: Settings) -> int:
+    """Send a test to every target; return the exit code: 1 where one did not arrive."""
+    if not settings.alerts.targets:
+        raise InputError("there is no target to try: give --notify, --webhook or --mqtt, or settings that have some")
+    for name, problem in try_targets(settings.alerts.targets):
+        where = settings.alerts.targets[name].where
+        report.skipped += problem is not None
+        report.done += 1
+        report.say(f"{name}: {problem or f'arrived at {where}'}")
+        report.item({"target": name, "where": where, **({"problem": problem} if problem else {})})
+    return 1 if report.skipped else 0
 
 
 class _Session:
@@ -79,11 +104,12 @@ class _Session:
         settings: Settings,
         analyzer: Analyzer,
         gallery: Gallery | None,
+        keeping: Keeping | None,
         whole: Sequence[Camera],
         watch: Watch | None,
     ) -> None:
         self._report, self._settings = report, settings
-        self._analyzer, self._gallery = analyzer, gallery
+        self._analyzer, self._gallery, self._keeping = analyzer, gallery, keeping
         self._whole, self._watch = whole, watch
         self._totals = Totals()
         self._screen = Screen(report, self._totals)
@@ -117,11 +143,14 @@ class _Session:
                         running -= 1
                     else:
                         raise happened
+                if self._keeping is not None:
+                    self._totals.pending = self._keeping.pending
                 self._screen.update([] if self._watch is None else self._watch.status())
 
     def end(self) -> int:
         """Say what came together, and return the exit code."""
         totals, report = self._totals, self._report
+        totals.pending = 0 if self._keeping is None else self._keeping.pending
         status = [] if self._watch is None else self._watch.status()
         frames = self._frames + sum(camera.frames for camera in status)
         dropped = sum(camera.dropped for camera in status)
@@ -131,7 +160,10 @@ class _Session:
             counted(totals.events, "event"),
         ]
         seen = sorted(totals.people) + ([f"{totals.unknown} unknown"] if totals.unknown else [])
-        report.say(f"{', '.join(words)}{'; seen: ' + ', '.join(seen) if seen else ''}")
+        waiting = (
+            f"; {counted(totals.pending, 'notice')} left for the next start" if totals.pending else ""
+        )
+        report.say(f"{', '.join(words)}{'; seen: ' + ', '.join(seen) if seen else ''}{waiting}")
         report.fields(
             cameras=[camera.to_dict() for camera in status],
             files=sorted(self._files),
@@ -157,6 +189,8 @@ class _Session:
             self._happened.put(None)
 
     def _take(self, event: Event) -> None:
+        if self._keeping is not None:
+            self._keeping.put(event)
         self._totals.add(event)
         piped = not sys.stdout.isatty()
         calibration = self._analyzer.calibration
@@ -196,11 +230,35 @@ class _Session:
         looked = follow_source(
             source, lookout, self._analyzer, detect_every=camera.detect_every, every=every, stop=self._stopped
         )
+        folder = self._keeping.pictures if self._keeping is not None and camera.snapshots else None
         for frame, _, events in looked:
             if frame is not None:
                 self._frames += 1
                 progress.at(frame.time, length)
-            yield from events
+            for event in events:
+                yield event if frame is None or folder is None else self._pictured(event, frame.image, folder)
+
+    def _pictured(self, event: Event, image: Image, folder: Path) -> Event:
+        if event.box is None:
+            return event
+        try:
+            write_whole(folder / f"{event.id}.jpg", cut(image, event.box), 0o600)
+        except OSError as error:  # a full disk costs pictures, not events
+            self._report.warn(f"no snapshots: {reason(error)}")
+            return event
+        return event.with_snapshot(f"{event.id}.jpg")
+
+
+def _keeping(stack: contextlib.ExitStack, report: Report, settings: Settings) -> Keeping | None:
+    """Open the store of events, where something is to be kept or sent."""
+    if settings.events is None:
+        return None
+    pictures = any(camera.snapshots for camera in settings.cameras)
+    keep = None if settings.keep_days is None else timedelta(days=settings.keep_days)
+    keeping = Keeping(
+        settings.events, settings.alerts, keep=keep, pictures=settings.pictures or pictures, say=report.say
+    )
+    return stack.enter_context(keeping)
 
 
 def _start(source: Any) -> tuple[datetime, float | None]:
@@ -244,6 +302,8 @@ def _gallery(stack: contextlib.ExitStack, report: Report, settings: Settings, an
         )
     if not models:
         report.warn(f"{settings.gallery} holds nobody yet, so everybody is unknown")
+    for warning in unenrolled(settings.alerts.rules, [subject.name for subject in gallery.list()]):
+        report.warn(warning)
     return gallery
 
 

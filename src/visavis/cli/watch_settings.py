@@ -11,11 +11,14 @@ from typing import Any
 
 from visavis.cli.options import plain_setting
 from visavis.errors import InputError
+from visavis.events.alerts import Alerts, alerts_of, read_alerts
+from visavis.events.rules import Rules
+from visavis.events.targets.base import Target
 from visavis.video.cameras import Camera, Models, Settings, View, camera_name, checked_camera_name, read_settings
 from visavis.video.frames import VIDEO_SUFFIXES, find_videos
 from visavis.video.places import Line, Zone
 
-__all__ = ["composed", "is_whole"]
+__all__ = ["composed", "is_whole", "needs_store"]
 
 _NAMED = re.compile(r"([^=/\\:?]{1,64})=(.+)", re.DOTALL)
 _ZONE_SECONDS = 10.0
@@ -27,6 +30,8 @@ def composed(
     general: Mapping[str, Any],
     look: Mapping[str, Any],
     models: Mapping[str, Any],
+    notify: str | None = None,
+    every_event_to: Mapping[str, str | None] | None = None,
 ) -> Settings:
     """Return the settings of a watch.
 
@@ -38,6 +43,10 @@ def composed(
         Further cameras and files, as ``SOURCE`` or ``NAME=SOURCE``.
     general, look, models
         What the command line says of `Settings`, of every camera's `View` and of `Models`: it wins over the file.
+    notify
+        A file of rules and targets, beside those of the settings.
+    every_event_to
+        Targets that get every event: ``{"webhook": "https://..."}``.
 
     Raises
     ------
@@ -57,7 +66,39 @@ def composed(
         cameras.append(Camera(name=name, source=source, **view))
     if not cameras:
         raise InputError("nothing to watch: give a source, such as camera:0 or party.mp4, or --config cameras.toml")
-    return replace(settings, cameras=tuple(cameras), models=_models(settings.models, models), **general)
+    settings = replace(settings, cameras=tuple(cameras), models=_models(settings.models, models), **general)
+    sinks = {"jsonl": settings.jsonl, "csv": settings.csv, **(every_event_to or {})}
+    settings = replace(settings, alerts=_alerts(settings, notify, sinks))
+    if settings.events is None and needs_store(settings):
+        beside = Path() if config is None else Path(config).parent
+        at_server = settings.gallery is not None and "://" in settings.gallery
+        settings = replace(settings, events=settings.gallery if at_server else str(beside / "events.db"))
+    return settings
+
+
+def needs_store(settings: Settings) -> bool:
+    """Return whether something is to be kept or sent."""
+    kept = settings.events is not None or settings.keep_days is not None
+    return kept or bool(settings.alerts.rules.rules) or any(camera.snapshots for camera in settings.cameras)
+
+
+def _alerts(settings: Settings, notify: str | None, sinks: Mapping[str, str | None]) -> Alerts:
+    """Return all rules and targets: of the settings, of a file of rules, and of options that send every event."""
+    parts = [settings.alerts, *([read_alerts(notify)] if notify is not None else [])]
+    for kind, where in sinks.items():
+        if where is not None:
+            name = f"every event to {kind}"
+            rule = {"name": name, "to": [name], "when": ["any"]}
+            parts.append(alerts_of({"targets": {name: {kind: where}}, "rule": [rule]}, f"--{kind}"))
+    rules = Rules(tuple(rule for part in parts for rule in part.rules.rules))
+    targets: dict[str, Target] = {}
+    for part in parts:
+        for name, target in part.targets.items():
+            if name in targets:
+                raise InputError(f"two targets are named {name!r}: in the settings and in {notify}; rename one")
+            targets[name] = target
+    rules.check_places(settings.places)
+    return Alerts(rules, targets)
 
 
 def is_whole(camera: Camera) -> bool:

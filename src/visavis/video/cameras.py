@@ -11,6 +11,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from visavis.errors import InputError
+from visavis.events.alerts import Alerts, alerts_of
 from visavis.names import checked_name
 from visavis.settings import Location, Seconds, Table, filled, located, read_toml
 from visavis.video.places import Line, Zone
@@ -172,6 +173,8 @@ class Settings:
         Share of strangers who may get a name; None: the gallery's own.
     events
         Store of events: a path, or an address of PostgreSQL.
+    pictures
+        Folder of snapshots; None: beside the store's file.
     keep_days
         Events, snapshots and deliveries older than so many days are deleted.
     jsonl, csv
@@ -183,7 +186,7 @@ class Settings:
     models
         What finds and embeds faces.
     alerts
-        The tables ``rule`` and ``targets`` as they are written.
+        Who is told of what: the tables ``[[rule]]`` and ``[targets.NAME]``.
     """
 
     cameras: tuple[Camera, ...] = field(default=(), metadata={"key": "camera"})
@@ -191,15 +194,17 @@ class Settings:
     collection: str = "default"
     fpir: float | None = None
     events: Location | None = field(default=None, repr=False)
+    pictures: Location | None = None
     keep_days: float | None = None
     jsonl: Location | None = None
     csv: Location | None = None
     live: int | None = None
     workers: int | None = None
     models: Models = field(default_factory=Models)
-    alerts: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    alerts: Alerts = field(default_factory=Alerts, repr=False)
 
     def __post_init__(self) -> None:
+        checked_name(self.collection, "a collection's name")
         _within("fpir", self.fpir, 1e-9, 1)
         _within("keep_days", self.keep_days, 0.001, 36500)
         _within("live", self.live, 0, 65535)
@@ -213,6 +218,14 @@ class Settings:
                 raise InputError(
                     f"cameras {first} and {number} are both named {camera.name!r}; each needs its own name"
                 )
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Names of all cameras, lines and zones: what rules may be about."""
+        names = [camera.name for camera in self.cameras]
+        for camera in self.cameras:
+            names += [*(line.name for line in camera.lines), *(zone.name for zone in camera.all_zones)]
+        return tuple(dict.fromkeys(names))
 
 
 def read_settings(path: str | os.PathLike[str]) -> Settings:
@@ -239,7 +252,7 @@ def read_settings(path: str | os.PathLike[str]) -> Settings:
             given.setdefault(key, value)
         if "source" in given:
             given["source"] = _source(given["source"], table.folder)
-    alerts = {key: table.pop(key) for key in ("rule", "targets") if key in table}
+    alerts = alerts_of({key: table.pop(key) for key in ("rule", "targets") if key in table}, where)
     settings = replace(filled(Settings, table, where), alerts=alerts)
     for number, (camera, given) in enumerate(zip(settings.cameras, listed, strict=True), 1):
         try:

@@ -254,4 +254,4 @@ class Identity:
 
     def forget(self) -> None:
         """Drop the name, as its subject is no longer enrolled: nothing of it is left, and another may come."""
-        self.person, self._said_at, self._spent = UNSEEN, 0, False
+        self.person, self._said_at, self._spent = Person(known=True), 0, False

@@ -24,6 +24,7 @@ Box = tuple[float, float, float, float]
 class _Visit:
     """A track that appeared and has not left."""
 
+    first: float
     last: float
     at: datetime
     person: Person = UNSEEN
@@ -85,7 +86,7 @@ class Scene:
             visit = self._visits.pop(track.id, None)
             if visit is not None:
                 person = seen.people.get(track.id, UNSEEN)
-                seconds = round(visit.last - track.first, 3)
+                seconds = round(visit.last - visit.first, 3)
                 yield self._event("left", track.id, visit.last, visit.at, person, seconds=seconds)
 
     def _shown(self, seen: Seen, at: datetime) -> Iterator[Event]:
@@ -95,7 +96,7 @@ class Scene:
             box = (round(corners[0], 1), round(corners[1], 1), round(corners[2], 1), round(corners[3], 1))
             person = seen.people.get(track, UNSEEN)
             if track not in self._visits:
-                self._visits[track] = _Visit(seen.time, at)
+                self._visits[track] = _Visit(seen.time, seen.time, at)
                 yield self._event("appeared", track, seen.time, at, box=box)
             visit = self._visits[track]
             visit.last, visit.at = seen.time, at

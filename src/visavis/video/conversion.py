@@ -17,9 +17,10 @@ TURNS = (0, 90, 180, 270)
 """Degrees clockwise by which a picture can be turned."""
 
 _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
-# ITU-T H.273, matrix coefficients and transfer characteristics.
-_UNSPECIFIED, _BT709, _BT601 = 2, 1, 5
+# ITU-T H.273: matrix coefficients, transfer characteristics and primaries.
+_UNSPECIFIED = 2
 _HDR = (16, 18)  # PQ and HLG
+_SRGB, _BT709 = 13, 1
 
 
 def turned(image: Image, degrees: int) -> Image:
@@ -134,7 +135,6 @@ class Converter:
         from av.video.reformatter import VideoReformatter
 
         self._scaler = VideoReformatter()
-        self._threads = {"threads": 1}
 
     def draw(self, frame: Any, ratio: float, turn: Upright, into: Image) -> None:
         """Draw a frame, whose pixels are ``ratio`` times as wide as high, whole and upright into a contiguous array.
@@ -159,16 +159,12 @@ class Converter:
         turn.draw(rows.reshape(height, width, 3), into)
 
     def _rgb(self, frame: Any, width: int, height: int) -> Any:
-        how: dict[str, Any] = {"width": width, "height": height, "format": "rgb24"}
+        how: dict[str, Any] = {"width": width, "height": height, "format": "rgb24", "threads": 1}
         if frame.colorspace == _UNSPECIFIED and not frame.format.is_rgb:
             # Nobody said: high definition is BT.709 and what is smaller BT.601, as players have it.
-            how["src_colorspace"] = _BT709 if frame.width >= 1280 or frame.height > 576 else _BT601
+            how["src_colorspace"] = "ITU709" if frame.width >= 1280 or frame.height > 576 else "ITU601"
         if (width, height) != (frame.width, frame.height):
             how["interpolation"] = "AREA" if width * height < frame.width * frame.height else "BICUBIC"
-        try:
-            return self._scaler.reformat(frame, **how, **self._threads)
-        except TypeError:
-            if not self._threads:
-                raise
-            self._threads = {}  # PyAV before 16 has one thread and no such word
-            return self._scaler.reformat(frame, **how)
+        if frame.color_trc in _HDR:
+            how |= {"dst_color_trc": _SRGB, "dst_color_primaries": _BT709}
+        return self._scaler.reformat(frame, **how)

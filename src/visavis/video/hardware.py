@@ -18,7 +18,7 @@ def known_hardware() -> list[str]:
     require_library()
     from av.codec.hwaccel import hwdevices_available
 
-    built = [name.decode() if isinstance(name, bytes) else name for name in hwdevices_available()]
+    built = hwdevices_available()
     return [name for name in _ORDER if name in built] + [name for name in built if name not in _ORDER]
 
 
@@ -32,7 +32,9 @@ def hardware_decoders() -> tuple[str, ...]:
     for name in known_hardware():
         try:
             _accelerator(name).create(_codec("h264"))
-        except (*failures(), RuntimeError, NotImplementedError):
+        except failures():
+            continue
+        except NotImplementedError:  # it decodes, but not this
             continue
         found.append(name)
     return tuple(found)

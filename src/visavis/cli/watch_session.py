@@ -160,9 +160,7 @@ class _Session:
             counted(totals.events, "event"),
         ]
         seen = sorted(totals.people) + ([f"{totals.unknown} unknown"] if totals.unknown else [])
-        waiting = (
-            f"; {counted(totals.pending, 'notice')} left for the next start" if totals.pending else ""
-        )
+        waiting = f"; {counted(totals.pending, 'notice')} left for the next start" if totals.pending else ""
         report.say(f"{', '.join(words)}{'; seen: ' + ', '.join(seen) if seen else ''}{waiting}")
         report.fields(
             cameras=[camera.to_dict() for camera in status],
@@ -202,11 +200,12 @@ class _Session:
         for camera in self._whole:
             if self._stopped.is_set():
                 return
+            before = self._frames
             try:
                 yield from self._read_one(camera)
             except VisavisError as error:
                 self._report.skipped += 1
-                self._report.say(f"{'cut short' if self._frames else 'skipped'}: {error}")
+                self._report.say(f"{'cut short' if self._frames > before else 'skipped'}: {error}")
                 item = {"source": camera.name, "error": {"type": type(error).__name__, "message": str(error)}}
                 self._report.item(item)
             self._report.done += 1
@@ -258,6 +257,8 @@ def _keeping(stack: contextlib.ExitStack, report: Report, settings: Settings) ->
     keeping = Keeping(
         settings.events, settings.alerts, keep=keep, pictures=settings.pictures or pictures, say=report.say
     )
+    report.say(f"events are kept in {keeping.store.where}")
+    report.fields(store=str(keeping.store.where))
     return stack.enter_context(keeping)
 
 

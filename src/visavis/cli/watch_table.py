@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visavis.cli.report import Column, Report, printable, rate_at
@@ -55,15 +55,14 @@ def event_row(event: Event, calibration: Calibration | None, *, file: bool, pipe
         Whether a program reads it: then times are whole, and UTC.
     """
     said = event.to_dict()
+    when, camera = f"{event.time.astimezone():%H:%M:%S}", event.camera
     if piped:
         when = said["time"]
-    elif file and event.offset_s is not None:
-        when = media_time(event.offset_s)
-    else:
-        when = f"{event.time.astimezone():%H:%M:%S}"
+    elif file:
+        when, camera = when if event.offset_s is None else media_time(event.offset_s), Path(camera).name
     return [
         when,
-        event.camera,
+        camera,
         event.subject or ("unknown" if event.kind == "unknown" and not piped else ""),
         event.kind if piped else what(event),
         "" if event.similarity is None else f"{event.similarity:.2f}",
@@ -77,7 +76,7 @@ def what(event: Event) -> str:
 
     Examples
     --------
-    >>> from datetime import timezone
+    >>> from datetime import datetime, timezone
     >>> from visavis.events.event import Event
     >>> what(Event("left", "door", datetime(2026, 5, 1, tzinfo=timezone.utc), seconds=12.34))
     'left, 12 s'
@@ -150,6 +149,7 @@ class Totals:
 
 def status_table(cameras: Sequence[CameraStatus], totals: Totals, width: int, height: int) -> RenderableType:
     """Return the table of cameras: of more than there are lines for, those that are not well come first."""
+    from rich.cells import cell_len
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -162,12 +162,13 @@ def status_table(cameras: Sequence[CameraStatus], totals: Totals, width: int, he
         shown = sorted(cameras, key=lambda status: (not status.problem, status.state == "live"))[:room]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", width=width)
     fixed = 8 + 4 + 6 + 7 + 5 + 6 * 2
-    flexible = max((width - fixed - 1) // 2, 6)
-    table.add_column("camera", width=flexible, no_wrap=True, overflow="ellipsis")
+    flexible = max(width - fixed - 1, 12)
+    names = min(max(cell_len(printable(status.name)) for status in shown), flexible // 2)
+    table.add_column("camera", width=max(names, 6), no_wrap=True, overflow="ellipsis")
     table.add_column("state", width=8, no_wrap=True)
     for title, cells in (("fps", 4), ("p95 ms", 6), ("dropped", 7), ("faces", 5)):
         table.add_column(title, width=cells, justify="right", no_wrap=True)
-    table.add_column("who", width=flexible, no_wrap=True, overflow="ellipsis")
+    table.add_column("who", width=flexible - max(names, 6), no_wrap=True, overflow="ellipsis")
     for status in shown:
         latency = "" if status.latency_p95_s is None else f"{1000 * status.latency_p95_s:.0f}"
         table.add_row(
@@ -248,7 +249,7 @@ class Progress:
         whole = f"/{media_time(self.whole)}" if self.whole else ""
         eta = f"{short_time(left)} left" if left is not None else ""
         grid.add_row(
-            Text(printable(self.name)[-name:]),
+            Text(printable(Path(self.name).name)),
             ProgressBar(total=1.0, completed=share or 0.0, width=15),
             f"{media_time(self.done)}{whole} {eta}",
         )
@@ -312,13 +313,3 @@ class Screen:
         if self.progress is not None:
             parts.append(self.progress.line(size.width))
         return Group(*parts)
-
-
-def day_of(event: Event) -> str:
-    """Return the local day of an event, for a line where a new one begins."""
-    return f"{event.time.astimezone():%Y-%m-%d}"
-
-
-def now_local() -> datetime:
-    """Return the time on the wall."""
-    return datetime.now().astimezone()

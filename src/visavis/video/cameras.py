@@ -53,7 +53,8 @@ class View:
     snapshots
         Keep a picture of the face with each event.
     as_camera, loop
-        Play a file as a camera would give it: at its own speed, dropping frames; over and over.
+        Play a file as a camera would give it: at its own speed, dropping frames; over and over. Other sources heed
+        neither.
     """
 
     rotate: Literal[0, 90, 180, 270] = 0
@@ -135,10 +136,11 @@ class Camera(View):
             timeout=self.timeout,
             transport=self.transport,
             size=self.size,
-            pace=self.as_camera or self.loop,
         )
-        # What reads a stream leaves out frames by the budget itself; photos get their times from it.
-        return replace(source, loop=self.loop, fps=self.fps if source.kind == "images" else None)
+        if source.kind not in ("file", "images"):
+            return source  # what reads it leaves out frames by the budget itself
+        fps = self.fps if source.kind == "images" else None  # photos get their times from it
+        return replace(source, pace=self.as_camera or self.loop, loop=self.loop, fps=fps)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from visavis.errors import SourceError, SourceRefused
+from visavis.errors import InputError, SourceError, SourceRefused
 from visavis.video.decoding import Picture, Pulse
 from visavis.video.sources import Source, pictures
 
@@ -134,11 +134,10 @@ class _Capture:
             self.late += reader.pulse.late
             if self.stop.is_set():
                 break
-            if problem is None or self.source.ends:
-                if problem is not None:
-                    raise problem
+            if problem is None:
                 break
-            if not isinstance(problem, SourceError):
+            # What a camera sends wrong today, as sound alone, it may send right tomorrow.
+            if self.source.ends or not isinstance(problem, (SourceError, InputError)):
                 raise problem
             losses = 1 if reader.lived > self.retrying.stable else losses + 1
             refused = isinstance(problem, SourceRefused)
@@ -166,8 +165,6 @@ class _Capture:
                 return SourceError(f"{self.source.name} was lost: it hangs, with nothing for {still:.0f} s")
         if reader.pictures and self.state.kind != "live":
             self._say("live")
-        if reader.problem is None and not self.source.ends:
-            return SourceError(f"{self.source.name} was lost: the stream ended")
         return reader.problem
 
     def _say(self, kind: StateKind, reason: str = "", *, wait: float = 0.0, openings: int | None = None) -> None:

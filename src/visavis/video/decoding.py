@@ -36,6 +36,7 @@ __all__ = [
 _DAMAGED_IN_A_ROW = 500  # packets without a picture after which a file is given up
 _SHORT = 0.1  # share of its announced length that a whole file may lack
 _JUMP = 5.0  # seconds by which the stamps of a live source may run ahead of the clock on the wall
+_UNSTAMPED = ("mpjpeg", "h264", "hevc")  # formats whose time stamps FFmpeg makes up
 _DRIFT = 1e-3  # seconds a second by which a camera's clock may be slow
 
 
@@ -250,6 +251,7 @@ class Decoder:
         self.rate = float(self._stream.average_rate) if self._stream.average_rate else None
         self.seconds = _seconds(container, self._stream)
         self._ratio = float(self._stream.sample_aspect_ratio or 1)
+        self._unstamped = self.live and container.format.name in _UNSTAMPED
         self._converter = Converter()
         self._in_a_row = 0
         self._prepare(self._stream.codec_context)
@@ -280,7 +282,7 @@ class Decoder:
                 if self.info is None:
                     self.info = self._info(frame, turn)
                     self.begin = float(frame.time or 0.0)
-                self.last = clock.tick(None if frame.time is None else float(frame.time))
+                self.last = clock.tick(None if frame.time is None or self._unstamped else float(frame.time))
                 yield self._picture(frame, turn, number)
                 number += 1
 
@@ -311,11 +313,14 @@ class Decoder:
         packets = self._container.demux()
         self.pulse.at = time.monotonic()
         while not self._stop.is_set():
+            problem = None
             try:
                 packet = next(packets, None)
             except failures() as error:
-                if self.live:
-                    raise SourceError(f"{self.name} was lost: {problem_of(error, self.how.silence)}") from None
+                problem = problem_of(error, self.how.silence)
+            if problem is not None:
+                if self.live:  # said here, as PyAV's own error holds the address
+                    raise SourceError(f"{self.name} was lost: {problem}")
                 self._damage()
                 return
             now = time.monotonic()
@@ -392,13 +397,14 @@ class _Clock:
         now = time.monotonic()
         if self._zero is None:
             self._began = self._before = now
-        stamp = self._last + self._step + (self._zero or 0.0) if stamp is None else stamp
-        self._zero = stamp if self._zero is None else self._zero
         wall = now - self._began
+        if stamp is None:
+            stamp = (self._zero or 0.0) + (wall if self._live else self._last + self._step)
+        self._zero = stamp if self._zero is None else self._zero
         ahead = self._live and stamp - self._zero - max(wall, self._last) > _JUMP
         # Joined recordings begin anew at 0, and cameras set their clock: go on from where the time was.
         if stamp - self._zero < self._last or ahead:
-            self._zero = stamp - (max(wall, self._last + self._step) if self._live else self._last + self._step)
+            self._zero = stamp - (max(wall, self._last) if self._live else self._last + self._step)
             self._least = np.inf
         self._last = stamp - self._zero
         lag = wall - self._last

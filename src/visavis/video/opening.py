@@ -1,4 +1,4 @@
-"""Opening what is no file: streams, devices and standard input."""
+"""Opening streams of the network, and standard input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any
 
 from visavis.errors import InputError, SourceError, SourceRefused
@@ -18,12 +17,11 @@ from visavis.video.addresses import SCHEMES, scheme_of
 from visavis.video.decoding import failures, opened, problem_of, require_library, still_kind
 from visavis.video.frames import FORMATS
 
-__all__ = ["camera_of", "opened_device", "opened_pipe", "opened_stream"]
+__all__ = ["opened_pipe", "opened_stream", "opened_within"]
 
 # What a stream may be, beyond what a file may: playlists are followed through the protocols of `SCHEMES` alone.
 _STREAMS = f"{FORMATS},hls,mpjpeg,aac,mp3,webvtt"
 _RTSP = "rtsp,sdp,rtp,mpegts"
-_DEVICES = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 
 
 @contextmanager
@@ -43,66 +41,8 @@ def opened_stream(address: str, name: str, transport: str, timeout: float, **how
         options |= {"format_whitelist": _RTSP, "rtsp_transport": transport, "allowed_media_types": "video"}
     else:
         options["format_whitelist"] = _STREAMS
-    with _opened(address, name, timeout, {"options": options} | how) as container:
+    with opened_within(address, name, timeout, {"options": options} | how) as container:
         yield container
-
-
-@contextmanager
-def opened_device(
-    address: str, name: str, size: str | None, fps: float | None, timeout: float, **how: Any
-) -> Iterator[Any]:
-    """Open a camera of this machine: ``camera:0``, ``camera:NAME`` or its path.
-
-    Raises
-    ------
-    SourceError
-        If there is none, or it can't be opened.
-    """
-    import av
-
-    form = next((form for system, form in _DEVICES.items() if sys.platform.startswith(system)), "")
-    wanted = {"v4l2": "video4linux2,v4l2"}.get(form, form)
-    if wanted not in av.formats_available:
-        raise SourceError(f"{name} can't be opened: this FFmpeg reads no cameras; give a stream instead")
-    options = ({"video_size": size} if size else {}) | ({"framerate": f"{fps:g}"} if fps else {})
-    how = {"format": form, "options": options} | how
-    with _opened(camera_of(address, name), name, timeout, how) as container:
-        yield container
-
-
-def camera_of(address: str, name: str) -> str:
-    """Return what FFmpeg calls a camera of this machine.
-
-    Raises
-    ------
-    SourceError
-        If there is none of that name.
-    """
-    wanted = address.removeprefix("camera:")
-    if sys.platform.startswith("linux"):
-        if wanted.startswith("/dev/"):
-            return wanted
-        if wanted.isdecimal():
-            return f"/dev/video{wanted}"
-        known = {}
-        for path in sorted(Path("/sys/class/video4linux").glob("video*/name")):
-            try:
-                known.setdefault(path.read_text("utf-8", "replace").strip(), f"/dev/{path.parent.name}")
-            except OSError:
-                continue  # unplugged while we looked
-        if wanted not in known:
-            raise SourceError(f"{name} can't be found; there are {', '.join(known) or 'no cameras'}")
-        return known[wanted]
-    if sys.platform == "win32":
-        if wanted.isdecimal():
-            import av
-
-            cameras = [device.name for device in av.enumerate_input_devices("dshow") if "video" in device.media_types]
-            if int(wanted) >= len(cameras):
-                raise SourceError(f"{name} can't be found; there are {', '.join(cameras) or 'no cameras'}")
-            wanted = cameras[int(wanted)]
-        return f"video={wanted}"
-    return wanted
 
 
 @contextmanager
@@ -158,19 +98,33 @@ class _Pipe:
         return b"" if self._stop.is_set() else os.read(self._descriptor, count)
 
 
-def _opened(what: str, name: str, timeout: float, how: dict[str, Any]) -> AbstractContextManager[Any]:
-    import av
+def opened_within(what: str, name: str, timeout: float, how: dict[str, Any]) -> AbstractContextManager[Any]:
+    """Open a container with PyAV within so many seconds.
 
+    Raises
+    ------
+    SourceError
+        If that fails, in words without secrets.
+    """
     require_library()
     began = time.monotonic()
     try:
         container: AbstractContextManager[Any] = opened(what, timeout=(timeout, timeout), **how)
         return container
-    except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError):
-        raise SourceRefused(f"{name} asks for another user or password") from None
     except failures() as error:
-        if isinstance(error, av.error.ExitError) or time.monotonic() - began >= timeout:
-            raise SourceError(f"{name} doesn't answer: nothing came within {timeout:g} s") from None
-        if isinstance(error, av.error.InvalidDataError):
-            raise SourceError(f"{name} sends no video that can be read") from None
-        raise SourceError(f"{name} can't be reached: {problem_of(error)}") from None
+        problem = _problem(error, name, timeout, time.monotonic() - began)
+    raise problem  # not within, as PyAV's own error holds the address
+
+
+def _problem(error: Exception, name: str, timeout: float, waited: float) -> SourceError:
+    import av
+
+    if isinstance(error, (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError)):
+        return SourceRefused(f"{name} asks for another user or password")
+    if isinstance(error, av.error.ExitError) or waited >= timeout:
+        return SourceError(f"{name} doesn't answer: nothing came within {timeout:g} s")
+    if isinstance(error, av.error.ProtocolNotFoundError):
+        return SourceError(f"{name} can't be opened: this FFmpeg has no such protocol, or it is not allowed here")
+    if isinstance(error, (av.error.InvalidDataError, av.error.EOFError)):
+        return SourceError(f"{name} sends no video that can be read")
+    return SourceError(f"{name} can't be reached: {problem_of(error)}")

@@ -11,15 +11,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from visavis.errors import InputError
+from visavis.errors import InputError, SourceError
 from visavis.files import printable_path
 from visavis.image import MAX_PIXELS
 from visavis.video.addresses import SCHEMES, redacted, scheme_of, shown
 from visavis.video.conversion import TURNS
 from visavis.video.decoding import Decoder, Decoding, Picture, Pulse, every_so_often, require_library
+from visavis.video.devices import opened_device
 from visavis.video.frames import opened_file, whole
-from visavis.video.hardware import accelerator
-from visavis.video.opening import opened_device, opened_pipe, opened_stream
+from visavis.video.hardware import HARDWARE, accelerator
+from visavis.video.opening import opened_pipe, opened_stream
 from visavis.video.photo_folder import photos_of
 
 __all__ = ["Picture", "Pulse", "Source", "SourceKind", "pictures", "redacted"]
@@ -55,7 +56,8 @@ class Source:
     longest
         Pixels of the longer side that pictures are shrunk to, while they are converted. None: not at all.
     hardware
-        What decodes: ``"auto"``, ``"none"``, or a name of `visavis.video.hardware.hardware_decoders`.
+        What decodes: ``"auto"``, ``"none"``, or a name of `visavis.video.hardware.HARDWARE`; software where the
+        machine doesn't have it.
     timeout
         Seconds without an answer or video after which a stream or device is given up.
     transport
@@ -92,6 +94,8 @@ class Source:
         _positive("longest", self.longest, 65_535, whole=True)
         _positive("timeout", self.timeout, 3600)
         _positive("threads", self.threads, 256, whole=True)
+        if self.hardware not in ("auto", "none", *HARDWARE):
+            raise InputError(f"hardware is auto, none or one of {', '.join(HARDWARE)}; not {self.hardware!r}")
         if self.transport not in get_args(Transport):
             raise InputError(f"transport is tcp or udp, not {self.transport!r}")
         if self.size is not None and not _SIZE.fullmatch(self.size):
@@ -208,10 +212,17 @@ def _once(source: Source, stop: threading.Event, pulse: Pulse, warn: Warn) -> It
     }
     with openers[source.kind]() as container:
         decoder = Decoder(container, source.name, how, pulse=pulse, stop=stop)
-        for picture in decoder.pictures() if silence is not None else whole(decoder):
+        found = whole(decoder) if silence is None else decoder.pictures()
+        # A recording on a web server has a length and an end; what is live has none.
+        recorded = (
+            silence is not None and bool(decoder.seconds) and (scheme_of(source.address) or "").startswith("http")
+        )
+        for picture in _paced(found, stop) if recorded else found:
             yield picture
             if stop.is_set():
                 return
+        if silence is not None and not recorded and not stop.is_set():
+            raise SourceError(f"{source.name} was lost: the stream ended")
 
 
 def _again(source: Source, stop: threading.Event, pulse: Pulse, warn: Warn) -> Iterator[Picture]:

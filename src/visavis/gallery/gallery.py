@@ -14,7 +14,7 @@ from visavis.database import erasure
 from visavis.database.file import DatabaseFile
 from visavis.database.times import micros_now
 from visavis.errors import GalleryError, InputError, SubjectExists, VisavisError
-from visavis.gallery import identification, portable, remaking, store
+from visavis.gallery import fed, identification, portable, remaking, store
 from visavis.gallery.enrollment import FaceAnalyzer, probe_of, samples_of
 from visavis.gallery.records import Enrollment, Subject, checked_metadata
 from visavis.gallery.schema import CONTENTS, collections, subjects
@@ -208,21 +208,25 @@ class Gallery:
             return store.read_subject(connection, store.require_subject(connection, collection, name))
 
     def rename(self, subject: str, to: str) -> None:
-        """Give a subject another name.
+        """Give a subject another name, also in the events of cameras (see `remember_events`).
 
         Raises
         ------
         UnknownSubject, SubjectExists
             If there is no such subject, or another one has the new name.
+        EventsOutOfReach and other errors of stores of events
+            If a store of events can't be opened: nothing was changed.
         """
         name, new = checked_name(subject), checked_name(to)
-        with self._database.writing() as connection:
-            collection = store.collection_id(connection, self.collection)
-            row = store.require_subject(connection, collection, name)
-            taken = store.find_subject(connection, collection, new)
-            if taken is not None and taken.id != row.id:
-                raise SubjectExists(f"a subject {new!r} is enrolled already; {name!r} keeps its name")
-            connection.execute(update(subjects).where(subjects.c.id == row.id).values(name=new))
+        with fed.opened(self.event_stores) as stores:
+            with self._database.writing() as connection:
+                collection = store.collection_id(connection, self.collection)
+                row = store.require_subject(connection, collection, name)
+                taken = store.find_subject(connection, collection, new)
+                if taken is not None and taken.id != row.id:
+                    raise SubjectExists(f"a subject {new!r} is enrolled already; {name!r} keeps its name")
+                connection.execute(update(subjects).where(subjects.c.id == row.id).values(name=new))
+            fed.rename_events(stores, name, new)
 
     def remove(self, subject: str, *, template: int | None = None) -> None:
         """Take a subject, or one of its templates, out of the gallery at once.
@@ -257,8 +261,10 @@ class Gallery:
                 raise InputError(f"template {template} is the only one of {name!r}; remove the subject instead")
             store.delete_templates(connection, collection, [template])
 
-    def erase(self, subject: str, *, timeout: float = _ERASE_SECONDS) -> None:
+    def erase(self, subject: str, *, timeout: float = _ERASE_SECONDS) -> fed.Erased:
         """Forget a subject: afterwards no byte of it is in the gallery's files or this process's index.
+
+        What cameras said of it is erased too, from the stores of events that `remember_events` was told of.
 
         Takes a time proportional to the gallery (about a second for 200,000 templates) and, while it runs, as
         much free disk space and memory as the gallery takes. It can't reach copies: exports, backups, snapshots of the
@@ -274,23 +280,36 @@ class Gallery:
         Raises
         ------
         UnknownSubject
-            If there is no such subject (and no erasure left to finish).
+            If there is no such subject (and no erasure left to finish, and no event of it).
+        EventsOutOfReach
+            If a store of events can't be reached, or not be rid of it. The gallery's own part is done; the message says
+            where events are left, and which command finishes it.
         GalleryBusy
             If others kept reading. The subject is deleted but its bytes may remain; the gallery knows, without
             knowing whose, and the next `erase` (of the same name, too) or opening for writing finishes it.
         """
         name = checked_name(subject)
+        # Events first: who is killed in between has the subject enrolled still, and erases it again.
+        stores = self.event_stores
+        done, failed = fed.erase_events(stores, name, timeout)
         with self._database.writing() as connection:
             collection = store.collection_id(connection, self.collection)
             row = store.find_subject(connection, collection, name)
             if row is not None and collection is not None:
                 store.delete_subject(connection, collection, row.id)
                 erasure.mark(CONTENTS, connection)
-            elif not erasure.is_pending(CONTENTS, connection):
+            elif not (erasure.is_pending(CONTENTS, connection) or done.total or failed):
                 store.require_subject(connection, collection, name)
         with self._database.reading() as connection:
             self._indexes.refresh(connection)
-        erasure.finish(self._database, timeout)
+            pending = erasure.is_pending(CONTENTS, connection)
+        if pending:
+            erasure.finish(self._database, timeout)
+        # And again: until just now cameras may have recognized the subject.
+        late, failed_late = fed.erase_events(list(done.stores), name, timeout, late=True)
+        if failed or failed_late:
+            raise fed.out_of_reach(name, {**failed, **failed_late})
+        return done + late
 
     def remake(self, analyzer: FaceAnalyzer | None = None, *, replace: bool = False) -> remaking.Remade:
         """Make templates of another model from the kept crops; see `visavis.gallery.remaking.remake`."""
@@ -306,6 +325,44 @@ class Gallery:
     def import_from(self, path: str | os.PathLike[str], *, existing: portable.Existing = "refuse") -> portable.Transfer:
         """Add what a portable file holds, all or nothing; see `visavis.gallery.portable.import_from`."""
         return portable.import_from(self._database, self.collection, path, existing=existing)
+
+    # ---- events of cameras
+    # ------------------------------------------------------------------------------------
+
+    def remember_events(self, where: str | os.PathLike[str]) -> None:
+        """Say that people of this collection are named in a store of events: `erase` and `rename` reach it from now on.
+
+        Parameters
+        ----------
+        where
+            A file, or a server's address, of which the password is not kept: give it again by ``VISAVIS_EVENTS``, or
+            in libpq's own places (``PGPASSWORD``, ``~/.pgpass``).
+
+        Raises
+        ------
+        InputError
+            If the address is malformed.
+        StorageError
+            If the gallery can't be written.
+        """
+        place = fed.place_of(where)
+        if place not in self.event_stores:
+            with self._database.writing() as connection:
+                known = fed.listed(connection, self.collection)
+                fed.write_list(connection, self.collection, [*(one for one in known if one != place), place])
+
+    def disregard_events(self, where: str | os.PathLike[str]) -> None:
+        """Take back `remember_events`, as where the store is gone for good."""
+        place = fed.place_of(where)
+        with self._database.writing() as connection:
+            known = fed.listed(connection, self.collection)
+            fed.write_list(connection, self.collection, [one for one in known if one != place])
+
+    @property
+    def event_stores(self) -> tuple[str, ...]:
+        """Stores of events that people of this collection are named in."""
+        with self._database.reading() as connection:
+            return fed.listed(connection, self.collection)
 
     # ---- state
     # -----------------------------------------------------------------------------------------------

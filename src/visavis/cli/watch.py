@@ -57,7 +57,11 @@ class Keep:
 
     events: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Keep events in this store; or postgresql://USER@HOST/DATABASE."),
+        typer.Option(
+            metavar="FILE",
+            envvar="VISAVIS_EVENTS",
+            help="Keep events in this store; or postgresql://USER@HOST/DATABASE.",
+        ),
     ] = None
     jsonl: Annotated[str | None, typer.Option(metavar="FILE", help="Append events to a file of JSON lines.")] = None
     csv: Annotated[str | None, typer.Option(metavar="FILE", help="Append events to a CSV file.")] = None

@@ -19,7 +19,7 @@ from visavis.cli.options import GalleryFile, Machine
 from visavis.cli.report import Report
 from visavis.cli.watch_settings import is_whole
 from visavis.cli.watch_table import Progress, Screen, Totals, event_row
-from visavis.errors import InputError, ModelMismatch, VisavisError
+from visavis.errors import InputError, ModelMismatch, StorageError, VisavisError
 from visavis.events.alerts import try_targets
 from visavis.events.event import Event
 from visavis.events.keeping import Keeping
@@ -61,7 +61,7 @@ def run(report: Report, settings: Settings, machine: Machine) -> int:
     with contextlib.ExitStack() as stack:
         gallery = _gallery(stack, report, settings, analyzer)
         _fetch(settings, analyzer)
-        keeping = _keeping(stack, report, settings)
+        keeping = _keeping(stack, report, settings, gallery)
         watch = None
         if live:
             watch = stack.enter_context(
@@ -248,8 +248,10 @@ class _Session:
         return event.with_snapshot(f"{event.id}.jpg")
 
 
-def _keeping(stack: contextlib.ExitStack, report: Report, settings: Settings) -> Keeping | None:
-    """Open the store of events, where something is to be kept or sent."""
+def _keeping(
+    stack: contextlib.ExitStack, report: Report, settings: Settings, gallery: Gallery | None
+) -> Keeping | None:
+    """Open the store of events, where something is to be kept or sent, and let the gallery know of it."""
     if settings.events is None:
         return None
     pictures = any(camera.snapshots for camera in settings.cameras)
@@ -257,9 +259,15 @@ def _keeping(stack: contextlib.ExitStack, report: Report, settings: Settings) ->
     keeping = Keeping(
         settings.events, settings.alerts, keep=keep, pictures=settings.pictures or pictures, say=report.say
     )
+    stack.enter_context(keeping)
     report.say(f"events are kept in {keeping.store.where}")
     report.fields(store=str(keeping.store.where))
-    return stack.enter_context(keeping)
+    if gallery is not None:
+        try:
+            gallery.remember_events(settings.events)
+        except StorageError as error:
+            report.warn(f"erasing people from the gallery won't reach their events: {error}")
+    return keeping
 
 
 def _start(source: Any) -> tuple[datetime, float | None]:

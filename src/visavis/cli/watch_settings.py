@@ -89,7 +89,10 @@ def _alerts(settings: Settings, notify: str | None, sinks: Mapping[str, str | No
         if where is not None:
             name = f"every event to {kind}"
             rule = {"name": name, "to": [name], "when": ["any"]}
-            parts.append(alerts_of({"targets": {name: {kind: where}}, "rule": [rule]}, f"--{kind}"))
+            try:
+                parts.append(alerts_of({"targets": {name: {kind: where}}, "rule": [rule]}, f"--{kind}"))
+            except InputError as error:
+                raise InputError(str(error).replace(f" targets.{name}:", "")) from None
     rules = Rules(tuple(rule for part in parts for rule in part.rules.rules))
     targets: dict[str, Target] = {}
     for part in parts:

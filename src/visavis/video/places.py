@@ -10,6 +10,7 @@ from typing import Literal
 
 from visavis.errors import InputError
 from visavis.names import checked_name
+from visavis.settings import Seconds
 
 __all__ = ["Direction", "Line", "LineState", "Point", "Zone", "beyond", "crossed", "within"]
 
@@ -73,7 +74,7 @@ class Zone:
 
     name: str
     polygon: tuple[Point, ...]
-    seconds: float = 10.0
+    seconds: Seconds = 10.0
 
     def __post_init__(self) -> None:
         checked_name(self.name, "a zone's name")

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from visavis.errors import InputError, SourceError, SourceRefused
-from visavis.video.decoding import Picture, Pulse
+from visavis.video.decoding import Pulse
+from visavis.video.picture import Picture
 from visavis.video.sources import Source, pictures
 
 __all__ = ["Retrying", "State", "StateKind", "capture"]

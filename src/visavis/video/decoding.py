@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from visavis.errors import EngineError, InputError, SourceError
 from visavis.image import MAX_PIXELS
-from visavis.types import Image
+from visavis.video.clock import Clock
 from visavis.video.conversion import Converter, Upright, shrunk_size, square_size
+from visavis.video.picture import Picture
 
 __all__ = [
     "Decoder",
@@ -25,7 +24,6 @@ __all__ = [
     "Picture",
     "Pulse",
     "VideoInfo",
-    "every_so_often",
     "failures",
     "opened",
     "problem_of",
@@ -35,9 +33,7 @@ __all__ = [
 
 _DAMAGED_IN_A_ROW = 500  # packets without a picture after which a file is given up
 _SHORT = 0.1  # share of its announced length that a whole file may lack
-_JUMP = 5.0  # seconds by which the stamps of a live source may run ahead of the clock on the wall
 _UNSTAMPED = ("mpjpeg", "h264", "hevc")  # formats whose time stamps FFmpeg makes up
-_DRIFT = 1e-3  # seconds a second by which a camera's clock may be slow
 
 
 def require_library() -> None:
@@ -105,58 +101,6 @@ class VideoInfo:
     rate: float | None
     turned: int
     mirrored: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """One picture of a source, decoded but not converted yet.
-
-    It may be kept, and drawn later or never; it holds the decoder's memory as long.
-
-    Attributes
-    ----------
-    number
-        0 for the first of the source, counted as they are shown.
-    time
-        Seconds since the first, from its own time stamp: right at a variable frame rate too.
-    at
-        When it was decoded: seconds since 1970, UTC.
-    width, height
-        Upright, in square pixels, turned and shrunk as was asked.
-    """
-
-    number: int
-    time: float
-    at: float
-    width: int
-    height: int
-    _draw: Callable[[Image], None] = field(repr=False)
-
-    def draw(self, into: Image) -> None:
-        """Convert it straight into an array.
-
-        Parameters
-        ----------
-        into
-            Uint8 ``(height, width, 3)``, contiguous; RGB afterwards.
-
-        Raises
-        ------
-        InputError
-            If the array is another.
-        """
-        if into.shape != (self.height, self.width, 3) or into.dtype != np.uint8 or not into.flags.c_contiguous:
-            raise InputError(
-                f"a picture of {self.width}x{self.height} is drawn into a contiguous uint8 array of shape "
-                f"({self.height}, {self.width}, 3), not {into.dtype} {into.shape}"
-            )
-        self._draw(into)
-
-    def image(self) -> Image:
-        """Return it as a new array, RGB uint8 ``(height, width, 3)``."""
-        into = np.empty((self.height, self.width, 3), np.uint8)
-        self._draw(into)
-        return into
 
 
 @dataclass
@@ -271,7 +215,7 @@ class Decoder:
         SourceError
             If a live source is lost.
         """
-        clock = _Clock(1 / (self.rate or 25.0), live=self.live)
+        clock = Clock(1 / (self.rate or 25.0), live=self.live)
         number = 0
         for packet in self._packets():
             if self._late(packet, clock):
@@ -351,7 +295,7 @@ class Decoder:
         self.pulse.damaged += 1
         self._in_a_row += 1
 
-    def _late(self, packet: Any, clock: _Clock) -> bool:
+    def _late(self, packet: Any, clock: Clock) -> bool:
         """Return whether a packet is left out, because decoding doesn't keep up with a live source."""
         if not self.live or clock.behind <= self.how.behind:
             return False
@@ -378,54 +322,6 @@ class Decoder:
         width, height = shrunk_size(width, height, self.how.longest)
         draw = partial(self._converter.draw, frame, self._ratio, turn)
         return Picture(number, self.last, time.time(), width, height, draw)
-
-
-class _Clock:
-    """Makes of a source's time stamps seconds that never run back."""
-
-    def __init__(self, step: float, *, live: bool) -> None:
-        self.behind = 0.0
-        """Seconds by which a picture came later than the most punctual ones."""
-        self._step, self._live = step, live
-        self._last = 0.0
-        self._zero: float | None = None
-        self._began = self._before = time.monotonic()
-        self._least = 0.0
-
-    def tick(self, stamp: float | None) -> float:
-        """Return the seconds since the first picture of one with this stamp."""
-        now = time.monotonic()
-        if self._zero is None:
-            self._began = self._before = now
-        wall = now - self._began
-        if stamp is None:
-            stamp = (self._zero or 0.0) + (wall if self._live else self._last + self._step)
-        self._zero = stamp if self._zero is None else self._zero
-        ahead = self._live and stamp - self._zero - max(wall, self._last) > _JUMP
-        # Joined recordings begin anew at 0, and cameras set their clock: go on from where the time was.
-        if stamp - self._zero < self._last or ahead:
-            self._zero = stamp - (max(wall, self._last) if self._live else self._last + self._step)
-            self._least = np.inf
-        self._last = stamp - self._zero
-        lag = wall - self._last
-        self._least = min(lag, self._least + _DRIFT * (now - self._before))
-        self._before, self.behind = now, lag - self._least
-        return self._last
-
-    def forgive(self) -> None:
-        """Let the next picture say anew how late it is."""
-        self.behind = 0.0
-
-
-def every_so_often(pictures: Iterable[Picture], seconds: float) -> Iterator[Picture]:
-    """Give the first picture at or after each multiple of so many seconds; with 0, all."""
-    step = -1
-    for picture in pictures:
-        # Time stamps are rounded to the container's ticks, mostly of a millisecond or less.
-        due = int((picture.time + 1e-3) // seconds) if seconds else picture.number
-        if due != step:
-            step = due
-            yield picture
 
 
 def problem_of(error: BaseException, waited: float | None = None) -> str:

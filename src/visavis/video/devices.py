@@ -77,8 +77,9 @@ def camera_names() -> dict[str, str]:
         return found
     import av
 
+    listed = getattr(av, "enumerate_input_devices", None)  # PyAV 17.0 has it not
     try:
-        devices = av.enumerate_input_devices(_FORMATS[platform.system()])
-    except (*failures(), KeyError):
+        devices = listed(_FORMATS[platform.system()]) if listed and platform.system() in _FORMATS else []
+    except failures():
         return {}
     return {device.name: f"video={device.name}" for device in devices if "video" in device.media_types}

@@ -23,14 +23,13 @@ from visavis.video.conversion import TURNS, turned
 from visavis.video.decoding import (
     Decoder,
     Decoding,
-    Picture,
     VideoInfo,
-    every_so_often,
     failures,
     opened,
     require_library,
     still_kind,
 )
+from visavis.video.picture import Picture, every_so_often
 
 __all__ = [
     "FORMATS",

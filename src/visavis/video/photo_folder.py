@@ -15,7 +15,8 @@ from visavis.files import find_images, printable_path
 from visavis.image import load_image, resize
 from visavis.types import Image
 from visavis.video.conversion import fitted, shrunk_size, turned
-from visavis.video.decoding import Picture, Pulse
+from visavis.video.decoding import Pulse
+from visavis.video.picture import Picture
 
 __all__ = ["photos_of"]
 

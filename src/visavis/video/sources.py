@@ -16,12 +16,13 @@ from visavis.files import printable_path
 from visavis.image import MAX_PIXELS
 from visavis.video.addresses import SCHEMES, redacted, scheme_of, shown
 from visavis.video.conversion import TURNS
-from visavis.video.decoding import Decoder, Decoding, Picture, Pulse, every_so_often, require_library
+from visavis.video.decoding import Decoder, Decoding, Pulse, require_library
 from visavis.video.devices import opened_device
 from visavis.video.frames import opened_file, whole
 from visavis.video.hardware import HARDWARE, accelerator
 from visavis.video.opening import opened_pipe, opened_stream
 from visavis.video.photo_folder import photos_of
+from visavis.video.picture import Picture, every_so_often
 
 __all__ = ["Picture", "Pulse", "Source", "SourceKind", "pictures", "redacted"]
 
@@ -268,25 +269,25 @@ def _recognized(text: str) -> tuple[SourceKind, str]:
     if text.startswith("camera:"):
         if not text.removeprefix("camera:"):
             raise InputError("which camera? camera:0 is the first; or give its name, as camera:NAME")
-        return "device", printable_path(text)
+        return "device", printable_path(text)[1:-1]
     if text.partition(":")[0].lower() in SCHEMES and not Path(text).exists():
         scheme, _, rest = text.partition(":")
         raise InputError(
             f"an address begins with {scheme}://, with two slashes: {shown(f'{scheme}://' + rest.strip('/'))}"
         )
     if _V4L2.fullmatch(text):  # it may be plugged in later
-        return "device", printable_path(text)
+        return "device", printable_path(text)[1:-1]
     path = Path(text).expanduser()
     try:
         if path.is_dir():
-            return "images", printable_path(text)
+            return "images", printable_path(text)[1:-1]
         if path.is_char_device():
-            return "device", printable_path(text)
+            return "device", printable_path(text)[1:-1]
         if not path.exists():
             raise InputError(f"no such video, folder or camera: {printable_path(text)}; check the path")
     except (OSError, ValueError):
         raise InputError(f"no such video, folder or camera: {printable_path(text)}; check the path") from None
-    return "file", printable_path(text)
+    return "file", printable_path(text)[1:-1]
 
 
 def _positive(name: str, value: float | None, most: float, *, whole: bool = False) -> None:

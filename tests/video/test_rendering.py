@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import av
 import cv2
@@ -72,8 +72,7 @@ def clapper(
 def flashes(path: Path) -> list[float]:
     with av.open(str(path)) as container:
         pictures = [(p.time, p.to_ndarray(format="gray").mean()) for p in container.decode(video=0)]
-    pairs = zip(pictures, pictures[1:], strict=False)
-    return [after[0] for before, after in pairs if before[1] < 130 <= after[1]]
+    return [after[0] for before, after in pairwise(pictures) if before[1] < 130 <= after[1]]
 
 
 def beeps(path: Path) -> list[float]:
@@ -217,8 +216,8 @@ def test_where_a_video_may_be_written(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def analyzer() -> Iterator[Any]:
-    yield Analyzer(threads=1, precision="f32", min_face=28)
+def analyzer() -> Analyzer:
+    return Analyzer(threads=1, precision="f32", min_face=28)
 
 
 def test_names_stand_at_faces_from_the_first_frame_on(tmp_path: Path, analyzer: Analyzer, lfw_photo: Photo) -> None:

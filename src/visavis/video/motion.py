@@ -1,12 +1,12 @@
 """How faces move: a Kalman filter for many boxes at once, over any span of time.
 
-A box is its center's x and y and the logarithms of its width and height, each moving by itself: with a speed that is
-driven by white noise and fades away where nothing is seen of it. So one face is a small array of plain numbers, a step
-takes the time that passed as it is, and no box turns out empty or infinite. Lengths are in heights of the face, so that
-near and far faces are treated alike.
+A box is its center's x and y and the logarithms of its width and height, each moving by itself, with a speed that is
+driven by white noise and fades away by itself (an Ornstein-Uhlenbeck process). So one face is a small array of plain
+numbers, a step takes the time that passed as it is, and no box turns out empty or infinite. Lengths are in heights of
+the face, so that near and far faces are treated alike.
 
-Kalman: "A new approach to linear filtering and prediction problems", 1960; the noise over a span of time as in
-Bar-Shalom, Li, Kirubarajan: "Estimation with Applications to Tracking and Navigation", 2001, section 6.2.
+Kalman: "A new approach to linear filtering and prediction problems", 1960. Singer, "Estimating optimal tracking filter
+performance for manned maneuvering targets", 1970, has the same for accelerations that fade.
 """
 
 from __future__ import annotations
@@ -82,13 +82,15 @@ def moved(states: States, seconds: npt.ArrayLike, how: Motion) -> States:
     way = how.fade * (1 - left)
     push = _units(states[:, _VALUE, 3], how.push, how.size_push)
     value_var, shared, speed_var = states[:, _VALUE_VAR], states[:, _SHARED_VAR], states[:, _SPEED_VAR]
+    speed_gain = how.fade * (1 - left * left) / 2
+    value_gain = np.maximum(how.fade * how.fade * (t - 2 * way + speed_gain), 0)
     after = np.empty_like(states)
     after[:, _VALUE] = states[:, _VALUE] + way * states[:, _SPEED]
     after[:, _VALUE, 2:] = np.clip(after[:, _VALUE, 2:], *_LOG_SIDE)
     after[:, _SPEED] = left * states[:, _SPEED]
-    after[:, _VALUE_VAR] = value_var + 2 * way * shared + way * way * speed_var + push * t**3 / 3
-    after[:, _SHARED_VAR] = left * (shared + way * speed_var) + push * t**2 / 2
-    after[:, _SPEED_VAR] = left * left * speed_var + push * t
+    after[:, _VALUE_VAR] = value_var + 2 * way * shared + way * way * speed_var + push * value_gain
+    after[:, _SHARED_VAR] = left * (shared + way * speed_var) + push * way * way / 2
+    after[:, _SPEED_VAR] = left * left * speed_var + push * speed_gain
     return after
 
 

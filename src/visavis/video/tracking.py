@@ -30,6 +30,7 @@ Rows = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 _TICK = 1e-3  # seconds: to so much times are rounded
+_LONG = 5.0
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Tracking:
     start
         Least score of a face that a track may begin with, or be found again by; a lower one only continues a track.
     fresh
-        Seconds after which a track is lost that was not seen when faces were last looked for: another face may then be
-        where it is expected, so it must resemble.
+        Seconds after which a track is lost that was not seen when faces were last looked for; five times as many, where
+        they were not. Another face may then be where it is expected, so it must resemble.
     reach
         How many squared standard deviations a face may be from where it is expected, summed over its four measures.
     doubt
@@ -290,7 +291,8 @@ class _Pairs:
     def __init__(self, known: list[Track], time: float, before: float, faces: Faces, how: Tracking) -> None:
         self.known, self.how = known, how
         unseen = np.array([time - track.last for track in known])
-        self.lost = (unseen > how.fresh) & np.array([track.last < before for track in known], bool)
+        missed = np.array([track.last < before for track in known], bool)
+        self.lost = (unseen > how.fresh) & (missed | (unseen > _LONG * how.fresh))
         self.confirmed = np.array([track.id > 0 for track in known], bool)
         self.templates = np.array([track.template is not None for track in known], bool)
         if not known:

@@ -114,7 +114,7 @@ def _new_memory(folders: Sequence[Path], size: int) -> tuple[str, mmap.mmap]:
         finally:
             os.close(handle)
     where = " or ".join(str(folder) for folder in folders)
-    raise StorageError(f"no room for {size >> 20} MiB of frames in {where}; make room there")
+    raise StorageError(f"no room for {(size >> 20) + 1} MiB of frames in {where}; make room there")
 
 
 def _reserve(handle: int, size: int) -> None:

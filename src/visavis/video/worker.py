@@ -58,7 +58,7 @@ class _Watched:
         self.told: tuple[str, str] = ("starting", "")
         self.frames = self.tracks = self.faces = 0
         self.people: tuple[str, ...] = ()
-        self.problem = ""
+        self.problem = self.unsaved = ""
         self._last_track = 0
         self._latencies, self._looked, self._came = Window(), Window(), Window()
         self._came_before = 0
@@ -98,7 +98,7 @@ class _Watched:
             self.people,
             self.faces,
             self.feed.restarts,
-            self.feed.why or self.problem,
+            self.feed.why or self.problem or self.unsaved,
         )
 
 
@@ -217,9 +217,9 @@ class _Worker:
                 name = f"{event.id}.jpg"
                 with new_file(Path(self._task.snapshots) / name, 0o600, synced=False) as file:
                     file.write(cut(image, event.box))
-                event = event.with_snapshot(name)
+                event, watched.unsaved = event.with_snapshot(name), ""
             except OSError as error:
-                watched.problem = f"no snapshots: {reason(error)}"
+                watched.unsaved = f"no snapshots: {reason(error)}"
         self._tell({"event": event.to_dict()})
 
     def _lookout(self, camera: Camera, start: float) -> Lookout:

@@ -290,13 +290,19 @@ def camera_name(source: str, taken: Iterable[str] = ()) -> str:
     >>> camera_name("rtsp://admin:secret@10.0.0.5:554/stream1"), camera_name("0"), camera_name("0", ["camera-0"])
     ('10.0.0.5', 'camera-0', 'camera-0-2')
     """
-    host = urlsplit(source).hostname if "://" in source else None
-    stem = host or ("stdin" if source == "-" else Path(source).name or source)
+    stem = _host(source) if "://" in source else "stdin" if source == "-" else Path(source).name
     stem = f"camera-{stem}" if stem.isdecimal() else stem
     name = "".join("-" if character in _NO_FILE_NAME else character for character in stem).strip(" .")[:60] or "camera"
     used = {other.casefold() for other in taken}
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
     return next(name for name in names if name.casefold() not in used)
+
+
+def _host(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _list(value: Any) -> list[Any]:

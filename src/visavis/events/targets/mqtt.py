@@ -66,8 +66,8 @@ class Mqtt(Target):
         self._password = password if self.password is None else self.password
         if self._password is not None and self._user is None:
             raise InputError("there is a password and no user")
-        if parts.query or parts.fragment:
-            raise InputError("a topic must not hold ? or #, unless written as %3F; # is no topic to send to")
+        if "?" in self.mqtt or "#" in self.mqtt:
+            raise InputError("a topic to send to must not hold #, and ? is written as %3F in an address")
         self._topic = unquote(parts.path.removeprefix("/")) or _TOPIC
         _check_topic(self._topic)
         self._client: Client | None = None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import logging
 import re
 import warnings
+from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,7 @@ __all__ = ["Push"]
 
 _DOCS = "docs/notifications.md shows addresses of common services, appriseit.com those of all"
 _HTTP_ERROR = re.compile(r"error=(\d{3})\b", re.ASCII)
+_LOGGERS = ("apprise", "urllib3.connectionpool", "urllib3.util.retry")
 _heard: ContextVar[list[str] | None] = ContextVar("visavis_apprise_log", default=None)
 
 
@@ -47,7 +50,7 @@ class Push(Target):
             storage_mode="memory",  # nothing in the user's home
         )
         self._scheme = self.apprise.partition("://")[0].lower() if "://" in self.apprise else ""
-        with warnings.catch_warnings():
+        with _overheard(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of modules that its many services import
             service = self._library.Apprise.instantiate(self.apprise, asset=asset)
             if service is None:
@@ -66,14 +69,9 @@ class Push(Target):
         attach = None
         if notice.snapshot is not None and notice.picture() is not None and self._service.attachment_support:
             attach = _attachment(self._library, notice.snapshot)
-        heard: list[str] = []
-        token = _heard.set(heard)
-        try:
-            taken = self._sender.notify(
-                body=notice.message or notice.title, title=notice.title, body_format="text", attach=attach
-            )
-        finally:
-            _heard.reset(token)
+        body = notice.message or notice.title or notice.event.kind  # which Apprise wants not to be empty
+        with _overheard() as heard:
+            taken = self._sender.notify(body=body, title=notice.title, body_format="text", attach=attach)
         if not taken:
             code = f" (HTTP {heard[-1]})" if heard else ""
             raise DeliveryError(f"{self.where} did not take the notice{code}")
@@ -100,26 +98,35 @@ def _attachment(library: Any, path: Path) -> Any:
 
 
 def _apprise() -> Any:
-    """Return the library, its log kept out of ours: it names hosts and recipients, and repeats addresses."""
     try:
         import apprise
     except ImportError:
         raise EngineError("notifications need the package apprise: pip install 'visavis[notify]'") from None
-    logger = logging.getLogger("apprise")
-    if not any(isinstance(handler, _Listener) for handler in logger.handlers):
-        logger.addHandler(_Listener())
-        logger.propagate = False
-    for name in ("urllib3", "requests"):  # which tell paths, and so tokens, to whoever logs everything
-        other = logging.getLogger(name)
-        if other.level == logging.NOTSET:
-            other.setLevel(logging.INFO)
     return apprise
 
 
-class _Listener(logging.Handler):
-    """Keeps of what Apprise says the HTTP status alone."""
+@contextlib.contextmanager
+def _overheard() -> Iterator[list[str]]:
+    """Keep what Apprise and its HTTP library log from every log: paths are tokens; give the HTTP status alone."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_FILTER)
+    heard: list[str] = []
+    token = _heard.set(heard)
+    try:
+        yield heard
+    finally:
+        _heard.reset(token)
 
-    def emit(self, record: logging.LogRecord) -> None:
+
+class _Filter(logging.Filter):
+    """Stops what is logged within `_overheard`, in this thread or one that was given its context."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
         heard = _heard.get()
-        if heard is not None:
-            heard += _HTTP_ERROR.findall(record.getMessage())
+        if heard is None:
+            return True
+        heard += _HTTP_ERROR.findall(record.getMessage())
+        return False
+
+
+_FILTER = _Filter()

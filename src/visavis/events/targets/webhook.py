@@ -101,7 +101,8 @@ class Webhook(Target):
     @cached_property
     def _opener(self) -> urllib.request.OpenerDirector:
         # With the proxies of the environment, as pip and browsers use them.
-        return urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=tls(self.ca)))
+        secure = [urllib.request.HTTPSHandler(context=tls(self.ca))] if self._url.startswith("https:") else []
+        return urllib.request.build_opener(_NoRedirect, *secure)
 
     def _refusal(self, code: int, headers: Message) -> DeliveryError:
         text = f"{self.where} answers {code} {http.client.responses.get(code, '')}".rstrip()

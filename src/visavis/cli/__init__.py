@@ -21,6 +21,7 @@ from visavis.cli.comparison import compare
 from visavis.cli.datasets import app as datasets
 from visavis.cli.demo import demo
 from visavis.cli.evaluate import app as evaluate
+from visavis.cli.events import app as events
 from visavis.cli.faces import detect, find, verify
 from visavis.cli.gallery import app as gallery
 from visavis.cli.machine import bench, doctor
@@ -76,6 +77,7 @@ app.add_typer(classify, name="classify")
 app.add_typer(models, name="models")
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(datasets, name="datasets")
+app.add_typer(events, name="events")
 app.add_typer(video, name="video")
 for _command in (watch, calibrate, demo, doctor, bench):
     app.command()(_command)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from visavis.cli.events import elsewhere, told
 from visavis.cli.options import GalleryFile, Json, Machine, Recognition, unpacked
 from visavis.cli.report import Column, Report
 from visavis.errors import InputError
@@ -132,8 +133,9 @@ def rm(
 def erase(where: GalleryFile, subjects: Subjects, as_json: Json = False) -> None:
     """Forget people; no trace stays in the file.
 
-    Copies elsewhere (exports, backups, snapshots of the file system) are out of its reach. If another process keeps
-    reading the gallery, this fails rather than leave traces; run it again then.
+    What cameras watched with this gallery said of them goes too: events, undelivered notices, snapshots, and lines of
+    JSON lines and CSV files. Copies elsewhere (exports, backups, snapshots of the file system) are out of its reach. If
+    another process keeps reading the gallery, this fails rather than leave traces; run it again then.
 
     \b
     Example:
@@ -141,9 +143,12 @@ def erase(where: GalleryFile, subjects: Subjects, as_json: Json = False) -> None
     """
     with Report("gallery erase", as_json=as_json, items="erased") as report, where.open() as gallery:
         for name in subjects:
-            gallery.erase(name)
-            report.item({"subject": name})
-            report.line(f"erased {name}")
+            done = gallery.erase(name)
+            report.item({"subject": name, **done.to_dict()})
+            report.line(f"erased {name}" + (f", and {told(done.total)}" if done.total else ""))
+            elsewhere(report, done.total)
+            for store in done.missing:
+                report.warn(f"the store of events {store} is gone; if it was moved, run visavis events erase there")
 
 
 @app.command()

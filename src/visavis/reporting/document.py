@@ -15,7 +15,20 @@ import numpy.typing as npt
 
 from visavis.errors import InputError
 
-__all__ = ["Bars", "Curve", "Document", "Figure", "Part", "Picture", "Pictures", "Scale", "Section", "Table", "Text"]
+__all__ = [
+    "Bars",
+    "Curve",
+    "Document",
+    "Figure",
+    "Part",
+    "Picture",
+    "Pictures",
+    "Scale",
+    "Section",
+    "Spans",
+    "Table",
+    "Text",
+]
 
 Scale = Literal["linear", "log", "probit"]
 Floats = npt.NDArray[np.float64]
@@ -105,6 +118,17 @@ class Bars:
 
 
 @dataclass(frozen=True, eq=False)
+class Spans:
+    """From when to when, of named things one below the other: ``spans`` has a list of begins and ends for each name."""
+
+    title: str
+    x_label: str
+    names: Sequence[str]
+    spans: Sequence[Sequence[tuple[float, float]]]
+    description: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class Picture:
     """An RGB array ``(h, w, 3)`` uint8, with what stands below it."""
 
@@ -122,7 +146,7 @@ class Pictures:
     note: str = ""
 
 
-Part = Text | Table | Figure | Bars | Pictures
+Part = Text | Table | Figure | Bars | Spans | Pictures
 
 
 @dataclass(frozen=True)

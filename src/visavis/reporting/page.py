@@ -21,7 +21,7 @@ from visavis.errors import EngineError, InputError, StorageError
 from visavis.files import printable_path
 from visavis.models.durable import write_whole
 from visavis.reporting import plots
-from visavis.reporting.document import Bars, Document, Figure, Part, Picture, Pictures, Table, Text
+from visavis.reporting.document import Bars, Document, Figure, Part, Picture, Pictures, Spans, Table, Text
 
 __all__ = ["SCHEMA", "json_path", "render", "require_target", "write"]
 
@@ -143,16 +143,25 @@ def _visible(value: Any) -> Any:
     )
 
 
-_KINDS: Mapping[type, str] = {Text: "text", Table: "table", Figure: "figure", Bars: "figure", Pictures: "pictures"}
+_KINDS: Mapping[type, str] = {
+    Text: "text",
+    Table: "table",
+    Figure: "figure",
+    Bars: "figure",
+    Spans: "figure",
+    Pictures: "pictures",
+}
 
 
 def _kind(part: Part) -> str:
     if type(part) not in _KINDS:
-        raise InputError(f"a section holds texts, tables, figures, bars and pictures, not {type(part).__name__}")
+        raise InputError(f"a section holds texts, tables, figures, bars, spans and pictures, not {type(part).__name__}")
     return _KINDS[type(part)]
 
 
-def _figure_names(part: Figure | Bars) -> list[str]:
+def _figure_names(part: Figure | Bars | Spans) -> list[str]:
+    if isinstance(part, Spans):
+        return []  # they stand beside their bars
     return [curve.name for curve in part.curves] if isinstance(part, Figure) else list(part.series)
 
 

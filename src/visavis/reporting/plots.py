@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import io
+import math
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visavis.errors import EngineError, InputError
-from visavis.reporting.document import Bars, Curve, Figure, Scale
+from visavis.reporting.document import Bars, Curve, Figure, Scale, Spans
 
 __all__ = ["Style", "described", "require_library", "style", "svg"]
 
@@ -81,16 +82,18 @@ def style(number: int) -> Style:
     return Style(color, dashes, markers[number % len(markers)], hatches[number % len(hatches)])
 
 
-def described(part: Figure | Bars) -> str:
+def described(part: Figure | Bars | Spans) -> str:
     """Return what a figure shows, in words: its own description, else its title, axes and curves."""
     if part.description:
         return part.description
+    if isinstance(part, Spans):
+        return f"{part.title}: {part.x_label}; {', '.join(part.names)}"
     names = [curve.name for curve in part.curves] if isinstance(part, Figure) else list(part.series)
     axes = f"{part.y_label} against {part.x_label}" if isinstance(part, Figure) else part.y_label
     return f"{part.title}: {axes}; {', '.join(names)}"
 
 
-def svg(part: Figure | Bars, prefix: str = "f") -> str:
+def svg(part: Figure | Bars | Spans, prefix: str = "f") -> str:
     """Return a figure as an ``<svg>`` element for an HTML page.
 
     Parameters
@@ -133,6 +136,8 @@ def svg(part: Figure | Bars, prefix: str = "f") -> str:
         axes = canvas.add_subplot()
         if isinstance(part, Figure):
             _draw_curves(axes, part)
+        elif isinstance(part, Spans):
+            _draw_spans(axes, part)
         else:
             _draw_bars(axes, part)
         file = io.StringIO()
@@ -290,8 +295,8 @@ def _number(value: float, _: Any = None) -> str:
     return f"{value:.7g}"
 
 
-def _bars_height(bars: Bars) -> float:
-    rows = len(bars.names) * (len(bars.series) + 0.7)
+def _bars_height(bars: Bars | Spans) -> float:
+    rows = len(bars.names) * (len(bars.series) + 0.7 if isinstance(bars, Bars) else 1.7)
     return float(np.clip(0.8 + 0.17 * rows, 1.6, 40))
 
 
@@ -320,14 +325,35 @@ def _draw_bars(axes: Any, bars: Bars) -> None:
             ends = [_clipped(band[number], bars.y_scale, limits) for band in (low, high)]
             axes.hlines(at, *ends, colors=_INK, linewidth=1)
             axes.plot(np.concatenate(ends), np.tile(at, 2), linestyle="", marker="|", markersize=4, color=_INK)
+    _name_rows(axes, bars.names)
+    axes.set_xlim(*(_widened(limits, bars.y_scale) if bars.y_scale != "linear" else (limits[0], limits[1] * 1.03)))
+    axes.set_xlabel(bars.y_label)
+
+
+def _draw_spans(axes: Any, part: Spans) -> None:
+    if len(part.spans) != len(part.names):
+        raise InputError(f"the spans {part.title!r} need a list for each of {len(part.names)} names")
+    ends = [end for spans in part.spans for span in spans for end in span]
+    if not all(math.isfinite(end) for end in ends) or any(low > high for spans in part.spans for low, high in spans):
+        raise InputError(f"the spans {part.title!r} must be finite and end after they begin")
+    low, high = min(ends, default=0.0), max(ends, default=0.0)
+    for number, spans in enumerate(part.spans):
+        lengths = [(begin, end - begin) for begin, end in spans]
+        # The edge keeps a moment of a long day visible.
+        axes.broken_barh(lengths, (number - 0.35, 0.7), color=_COLORS[0], edgecolor=_COLORS[0], linewidth=1)
+    _name_rows(axes, part.names)
+    axes.set_xlim(low, max(high, low + 1e-3))
+    axes.set_xlabel(part.x_label)
+
+
+def _name_rows(axes: Any, given: Sequence[str]) -> None:
+    """Write names at the left of rows, the first on top."""
     axes.grid(True, axis="x", linewidth=0.6)
     axes.set_axisbelow(True)
-    names = [name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…" for name in bars.names]
+    names = [name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…" for name in given]
     axes.set_yticks(np.arange(len(names)), names)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlim(*(_widened(limits, bars.y_scale) if bars.y_scale != "linear" else (limits[0], limits[1] * 1.03)))
-    axes.set_xlabel(bars.y_label)
 
 
 def _css(color: str) -> str:
@@ -337,7 +363,7 @@ def _css(color: str) -> str:
     return f"var(--grid,{color})" if color == _GRID else f"var(--series-{_COLORS.index(color) + 1},{color})"
 
 
-def _for_page(text: str, part: Figure | Bars, prefix: str) -> str:
+def _for_page(text: str, part: Figure | Bars | Spans, prefix: str) -> str:
     """Return matplotlib's file as an element: no prolog, no metadata, no style of its own, ids of its own."""
     text = text[text.index("<svg") :].strip()
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

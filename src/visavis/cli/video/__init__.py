@@ -7,6 +7,7 @@ import typer
 from visavis.cli.video.annotate import annotate
 from visavis.cli.video.blur import blur
 from visavis.cli.video.faces import faces
+from visavis.cli.video.timeline import timeline
 
 __all__ = ["app"]
 
@@ -18,5 +19,5 @@ def _root() -> None:
     """Say who is in videos; draw names into them; cover faces."""
 
 
-for _command in (annotate, faces, blur):
+for _command in (annotate, timeline, faces, blur):
     app.command()(_command)

@@ -34,7 +34,7 @@ ALL = dict(commands(typer.main.get_command(app)))
 def test_the_commands_are_those_agreed_on() -> None:
     top = {path[0] for path in ALL}
     agreed = {"detect", "verify", "enroll", "identify", "find", "gallery", "models", "demo", "doctor", "bench"}
-    assert top == agreed | {"classify", "cluster", "calibrate", "datasets", "evaluate", "events"}
+    assert top == agreed | {"classify", "cluster", "calibrate", "datasets", "evaluate", "events", "video", "watch"}
     gallery, models = ({path[1] for path in ALL if path[0] == group} for group in ("gallery", "models"))
     assert gallery >= {"ls", "show", "rm", "export", "import", "erase", "rename"}
     assert models >= {"ls", "fetch", "show", "verify", "add", "rm", "compare"}

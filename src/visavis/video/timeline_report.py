@@ -50,17 +50,19 @@ def timeline_document(
         Settings and versions.
     """
     begin = min((recording.start for recording in recordings), default=None)
+    last = max((stay.end for stay in stays), default=begin)
+    unit, seconds = _unit(0.0 if begin is None or last is None else (last - begin).total_seconds())
     rows: dict[str, list[tuple[float, float]]] = {}
     for stay, name in zip(stays, names, strict=True):
         assert begin is not None
-        span = ((stay.start - begin).total_seconds() / 60, (stay.end - begin).total_seconds() / 60)
+        span = ((stay.start - begin).total_seconds() / seconds, (stay.end - begin).total_seconds() / seconds)
         rows.setdefault(name, []).append(span)
     # People with names first: they are what most readers look for.
     known = {stay.subject for stay in stays if stay.subject is not None}
     order = sorted(rows, key=lambda name: (name not in known, rows[name][0]))[:_MOST]
     parts: list[Part] = []
     if order and begin is not None:
-        since = f"minutes since {day_time(begin)} UTC"
+        since = f"{unit} since {day_time(begin)} UTC"
         spans = [rows[name] for name in order]
         words = "; ".join(f"{name} {len(of)} times" for name, of in zip(order, spans, strict=True))
         parts.append(Spans("Who was there when", since, order, spans, f"From when to when each was seen: {words}."))
@@ -100,3 +102,8 @@ def timeline_document(
         ],
     }
     return Document("Timeline", summary, sections, facts, results)
+
+
+def _unit(length: float) -> tuple[str, float]:
+    """Return in what so many seconds are read best, and how many seconds it has."""
+    return ("seconds", 1.0) if length < 300 else ("minutes", 60.0) if length < 4 * 3600 else ("hours", 3600.0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from visavis.cli.faces import counted
+from visavis.cli.facts import provenance
 from visavis.cli.options import Json, Machine, Recognition, ReportFile, unpacked
 from visavis.cli.report import Column, Report
 from visavis.cli.video.reading import Force, Watching, film_file, free_file
@@ -123,7 +124,8 @@ def timeline(
         if report_file is not None:
             from visavis.video.timeline_report import timeline_document
 
-            facts = [("recognizer", models.recognizer), ("gallery", watching.gallery or ""), ("every", f"{every:g} s")]
+            settings = [("gallery", watching.gallery or "none"), ("looked at every", f"{every:g} s")]
+            facts = provenance(settings, (), [models], machine)
             page.write(timeline_document(recordings, stays, present, names, facts), report_file)
             report.note(f"{report_file} shows it")
         strangers = sum(stay.subject is None for stay in stays)

@@ -80,7 +80,7 @@ def test_frames_are_given_as_they_come_with_an_end(carphone: Path, analyzer: Ana
 
 def test_plain_values_in_and_out_for_other_jobs(carphone: Path, recorded: Recording) -> None:
     settings = {"analyzer": {"threads": 1, "precision": "f32", "min_face": 28}, "every": 0.2}
-    ((path, found),) = run_units("visavis.video.recording:recorder", settings, [str(carphone)], workers=0)
+    ((path, found),) = run_units("visavis.video.recording:recorder", settings, [str(carphone)], workers=1)
     assert path == found["video"] == str(carphone)
     assert found == json.loads(json.dumps(found, allow_nan=False))
     assert found["frames_looked_at"] == len(found["frame"]) == len(found["box"]) == 20

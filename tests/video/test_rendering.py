@@ -20,7 +20,7 @@ from visavis.pipeline import Analyzer
 from visavis.types import Image
 from visavis.video.frames import Frame, frames
 from visavis.video.recording import record
-from visavis.video.rendering import annotate_video, render, require_output
+from visavis.video.rendering import annotate_video, render
 
 Photo = Callable[[str, int], bytes]
 RATE = 48_000
@@ -193,26 +193,6 @@ def test_of_a_file_cut_off_there_is_what_could_be_read(tmp_path: Path) -> None:
     assert done.problem is not None
     assert 10 < done.frames < 60
     assert len(list(frames(tmp_path / "b.mp4"))) == done.frames
-
-
-def test_where_a_video_may_be_written(tmp_path: Path) -> None:
-    source = tmp_path / "a.mp4"
-    source.touch()
-    (tmp_path / "there.mp4").touch()
-    (tmp_path / "folder.mp4").mkdir()
-    (tmp_path / "link.mp4").symlink_to(source)
-    cases = {
-        "a.mp4": "the video itself",
-        "link.mp4": "the video itself",
-        "there.mp4": "--force",
-        "b.avi": "must end in",
-    }
-    for name, says in (cases | {"folder.mp4": "is a folder", "no/b.mp4": "make its folder"}).items():
-        with pytest.raises((InputError, StorageError), match=says):
-            require_output(tmp_path / name, source)
-    assert require_output(tmp_path / "there.mp4", source, force=True) == tmp_path / "there.mp4"
-    with pytest.raises(InputError, match="the video itself"):
-        require_output(source, source, force=True)
 
 
 @pytest.fixture(scope="module")

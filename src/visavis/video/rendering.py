@@ -29,7 +29,7 @@ from visavis.video.identity import UNSEEN
 from visavis.video.preview import label_of
 from visavis.video.recording import Progress, Recording
 
-__all__ = ["OUTPUT_SUFFIXES", "Rendered", "annotate_video", "render", "require_output"]
+__all__ = ["OUTPUT_SUFFIXES", "Rendered", "annotate_video", "render"]
 
 OUTPUT_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 """Kinds of containers that are written."""
@@ -64,30 +64,6 @@ class Rendered:
     height: int
     sound: str
     problem: str | None = None
-
-
-def require_output(path: str | os.PathLike[str], source: str | os.PathLike[str], *, force: bool = False) -> Path:
-    """Return where a video is to be written, after what can be told before the work.
-
-    Raises
-    ------
-    InputError
-        If it is the source itself, has an unknown suffix, or is there already and ``force`` is not given.
-    StorageError
-        If the folder can't be written.
-    """
-    target, name = Path(path).expanduser(), printable_path(path)
-    if target.suffix.lower() not in OUTPUT_SUFFIXES:
-        raise InputError(f"{name} must end in {', '.join(OUTPUT_SUFFIXES)}, which says its container")
-    if target.exists() and Path(source).exists() and target.samefile(source):
-        raise InputError(f"{name} is the video itself; give --out another name")
-    if target.is_dir():
-        raise InputError(f"{name} is a folder; give a file such as {target / 'out.mp4'}")
-    if target.exists() and not force:
-        raise InputError(f"{name} is there already; give --force to write over it")
-    if not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
-        raise StorageError(f"{name} can't be written: make its folder first, or choose another")
-    return target
 
 
 def render(

@@ -10,7 +10,17 @@ import typer
 from visavis.cli.faces import counted
 from visavis.cli.options import Json, Machine, Recognition, unpacked
 from visavis.cli.report import Report
-from visavis.cli.video.reading import Encoding, Film, Force, Watching, film_file, people_of, problem_of, progress
+from visavis.cli.video.reading import (
+    Encoding,
+    Film,
+    Force,
+    Watching,
+    film_file,
+    free_file,
+    people_of,
+    problem_of,
+    progress,
+)
 
 __all__ = ["annotate"]
 
@@ -45,11 +55,11 @@ def annotate(
       visavis video annotate a.mp4 --out b.mp4
       visavis video annotate a.mp4 --out b.mp4 -g people.db
     """
-    from visavis.video.rendering import annotate_video, require_output
+    from visavis.video.rendering import OUTPUT_SUFFIXES, annotate_video
 
     with Report("video annotate", as_json=as_json, items="people") as report:
         path = film_file(file)
-        target = require_output(out, path, force=force)
+        target = free_file(out, "--out", force, [path], OUTPUT_SUFFIXES)
         with watching.opened(models, machine, report) as people:
             recording = watching.record(path, models, machine, people, report, every=every, label="looking for faces")
         with progress("writing", report) as say:

@@ -12,7 +12,7 @@ import typer
 from visavis.cli.faces import counted
 from visavis.cli.options import Detection, Json, Machine, Recognition, unpacked
 from visavis.cli.report import Report
-from visavis.cli.video.reading import Encoding, Film, Force, Watching, film_file, problem_of, progress
+from visavis.cli.video.reading import Encoding, Film, Force, Watching, film_file, free_file, problem_of, progress
 from visavis.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,14 +66,14 @@ def blur(
         --all-but ada --all-but bob --mute
     """
     from visavis.video.blurring import METHODS, blur_video
-    from visavis.video.rendering import require_output
+    from visavis.video.rendering import OUTPUT_SUFFIXES
 
     with Report("video blur", as_json=as_json) as report:
         if method not in METHODS:
             raise InputError(f"--method is one of {', '.join(METHODS)}, not {method!r}")
         whom = _whom(everybody, unknown, only or (), all_but or (), watching.gallery)
         path = film_file(file)
-        target = require_output(out, path, force=force)
+        target = free_file(out, "--out", force, [path], OUTPUT_SUFFIXES)
         models = replace(models, score=_SCORE) if models.score is None else models
         finding: Detection = models
         if whom.kind == "all" and watching.gallery is None:  # nobody needs to be told from anybody

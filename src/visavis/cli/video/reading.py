@@ -159,13 +159,13 @@ def film_file(given: str) -> Path:
     return find_videos([given])[0]
 
 
-def free_file(path: Path, kind: str, force: bool, given: Sequence[Path] = ()) -> Path:
+def free_file(path: Path, kind: str, force: bool, given: Sequence[Path] = (), suffixes: Sequence[str] = ()) -> Path:
     """Return where a file may be written, made sure of before the work.
 
     Raises
     ------
     InputError
-        If it is one of the files given, or there already and ``force`` is not given.
+        If it is one of the files given, has none of the suffixes, or is there already and ``force`` is not given.
     StorageError
         If its folder is missing or can't be written.
     """
@@ -176,6 +176,8 @@ def free_file(path: Path, kind: str, force: bool, given: Sequence[Path] = ()) ->
         raise InputError(f"{kind} {path} is the video itself; choose another name")
     if path.is_dir():
         raise StorageError(f"{kind} {path} is a folder; give a file")
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise InputError(f"{kind} {path} must end in {', '.join(suffixes)}, which says its kind")
     if path.exists() and not force:
         raise InputError(f"{kind} {path} is there already; give --force to write over it")
     if not path.parent.is_dir():

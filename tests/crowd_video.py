@@ -147,9 +147,9 @@ class Crowd:
     def __len__(self) -> int:
         return round(self.seconds * RATE)
 
-    def frames(self) -> Iterator[Shown]:
-        """Give all frames."""
-        for number in range(len(self)):
+    def frames(self, every: int = 1) -> Iterator[Shown]:
+        """Give all frames, or every so many."""
+        for number in range(0, len(self), every):
             yield self._frame(number)
 
     def truth(self, shown: list[Shown]) -> Trajectories:

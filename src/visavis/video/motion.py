@@ -122,8 +122,12 @@ def surprise(states: States, boxes: npt.ArrayLike, how: Motion) -> tuple[npt.NDA
     values = _measured(boxes)
     heights = states[:, _VALUE, 3]
     total = states[:, _VALUE_VAR] + _units(heights, how.noise, how.size_noise)
-    off = values[:, None, :] - states[None, :, _VALUE]
-    return (off * off / total).sum(axis=2), np.log(total).sum(axis=1) - 4 * heights
+    off = np.zeros((len(values), len(states)))
+    for value, mean, variance in zip(
+        values.T, states[:, _VALUE].T, total.T, strict=True
+    ):  # hundreds of faces: no (m, n, 4)
+        off += np.square(value[:, None] - mean) / variance
+    return off, np.log(total).sum(axis=1) - 4 * heights
 
 
 def boxes_of(states: States) -> npt.NDArray[np.float32]:

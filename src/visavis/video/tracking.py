@@ -174,10 +174,10 @@ class Tracker:
             looks.take(pairs.doubtful(strong))
             pairs.resemble(looks, self.same)
         found = pairs.assigned(strong)
-        left = np.ones(len(known), bool)
-        left[found[found >= 0]] = False
-        weak = pairs.assigned(~strong, left & ~pairs.lost & pairs.confirmed)
-        found = np.where(strong, found, weak)
+        if not strong.all():
+            left = ~pairs.lost & pairs.confirmed
+            left[found[found >= 0]] = False
+            found = np.where(strong, found, pairs.assigned(~strong, left))
         hold = self._again(found, strong, pairs, looks)
         return self._take(faces, found, strong, pairs, how.hold if hold else 0.0)
 

@@ -20,7 +20,7 @@ from visavis.events.targets.base import Notice, Target
 __all__ = ["Backoff", "Courier", "TargetStatus"]
 
 _REFUSALS = 3  # after so many answers that say no for good, a notice is given up
-_STUBBORN = 8  # after so many failures of a notice, the one behind it is tried
+_STUBBORN = 8  # when a notice fails so often, the one behind it is tried, too
 _LONGEST_ASKED = 3600.0  # of what a receiver asks to wait
 _LEASE = 60.0  # plus the target's timeout; what a killed process was sending is due again then
 
@@ -55,8 +55,10 @@ class TargetStatus:
         The target, and where it sends to; no secrets.
     waiting
         Notices that are still to be delivered.
-    sent, given_up
-        Notices delivered, and given up, since the start.
+    sent
+        Notices delivered since the start.
+    given_up
+        Notices given up that the store still has.
     problem
         Why the last try failed; None when it did not.
     """
@@ -91,7 +93,7 @@ class Courier:
         self._failures = 0
         self._delivered: set[int] = set()  # sent, though the store doesn't know yet
         self._waiting = store.pending().get(name, 0)
-        self._sent = self._given_up = 0
+        self._sent, self._given_up = 0, store.given_up().get(name, 0)
         self._problem: str | None = None
         self._thread = threading.Thread(target=self._run, name=f"visavis-to-{name}", daemon=True)
 
@@ -120,7 +122,7 @@ class Courier:
         """Wait for the end, until the deadline."""
         self._thread.join(max(self._deadline - time.monotonic(), 0.0))
         if self._waiting > 0:
-            self._say(f"{self._name}: {self._waiting} notices wait for the next start")
+            self._say(f"{self._name}: notices that wait for the next start: {self._waiting}")
 
     # ---- the thread
 
@@ -146,15 +148,12 @@ class Courier:
                 if not claimed:
                     self._waiting = self._store.pending().get(self._name, 0)
                     return None
-                behind = self._claimed(1) if claimed[0].attempts >= _STUBBORN else []
-                failure = self._deliver(*(behind or claimed))
+                if claimed[0].attempts + 1 >= _STUBBORN:
+                    claimed += self._claimed(1)
+                failure = self._deliver_all(claimed)
                 if failure is not None:
-                    for delivery in claimed if behind else ():
-                        self._store.postponed(delivery.id, _now())
                     self._failures += 1
                     return max(self._backoff.delay(self._failures), min(failure.retry_after or 0.0, _LONGEST_ASKED))
-                for delivery in claimed if behind else ():
-                    self._give_up(delivery, f"refused {delivery.attempts} times while others were taken")
         except VisavisError as error:  # the store is locked, full or gone: what was claimed is due again later
             self._failures += 1
             self._trouble(str(error))
@@ -164,6 +163,21 @@ class Courier:
     def _claimed(self, count: int) -> list[Delivery]:
         lease = timedelta(seconds=_LEASE + self._target.timeout)
         return self._store.due(_now(), count, targets=[self._name], lease=lease)
+
+    def _deliver_all(self, claimed: list[Delivery]) -> DeliveryError | None:
+        """Deal with a delivery and, where it has failed often, with the next: taken, that shows whose fault it is."""
+        head, *behind = claimed
+        failure = self._deliver(head)
+        for delivery in behind:
+            before = self._sent
+            other = self._deliver(delivery)
+            if failure is not None and not failure.final and self._sent > before:
+                failure = self._deliver(head)  # an outage may have ended just between the two
+                if failure is not None and not failure.final:
+                    self._give_up(head, f"refused {head.attempts + 2} times, and then the next was taken")
+                    failure = None
+            failure = failure or other
+        return failure
 
     def _deliver(self, delivery: Delivery) -> DeliveryError | None:
         """Deal with one delivery; return why the target can't be reached now, None where it can be gone on with."""

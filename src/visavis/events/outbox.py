@@ -22,6 +22,7 @@ from visavis.events.targets.base import Target
 __all__ = ["Outbox"]
 
 _BOUND = 10_000
+_TOPICS = 2_000  # most cool-downs that are kept
 _COOLING = "cooling"  # the key under which the store keeps what was sent last
 _PASSING = (StorageError, EventStoreBusy, EventsOutOfReach)  # the store may be itself again later
 _STORE_BACKOFF = Backoff(first=0.5, most=15.0)
@@ -71,7 +72,7 @@ class Outbox:
         self._lost = 0
         self._problem: str | None = None
         self._cooling: dict[Topic, datetime] = {}
-        self._sent: dict[Topic, str] = {}  # ids of the events that cool-downs go back to
+        self._sent: dict[Topic, tuple[str, datetime]] = {}  # the event that a cool-down goes back to; when it came
         for target in targets.values():
             target.attach(store)
         self._remember()
@@ -81,7 +82,7 @@ class Outbox:
         }
         left = {name: count for name, count in store.pending().items() if name not in targets}
         for name, count in left.items():
-            say(f"{count} notices wait for the target {name!r}, which is no more; name one so to have them sent")
+            say(f"notices that wait for the target {name!r}, which is no more: {count}; name one so to have them sent")
         self._writer = threading.Thread(target=self._write, name="visavis-outbox", daemon=True)
         self._writer.start()
         for courier in self._couriers.values():
@@ -133,7 +134,7 @@ class Outbox:
         self._writer.join(timeout)
         if self._waiting:
             self._lost += len(self._waiting)
-            self._say(f"{len(self._waiting)} events were not kept: {self._problem or 'there was no time'}")
+            self._say(f"events that were not kept: {len(self._waiting)}; {self._problem or 'there was no time'}")
         for courier in self._couriers.values():
             courier.close(deadline)
         for courier in self._couriers.values():
@@ -162,9 +163,8 @@ class Outbox:
             except _PASSING as error:
                 failures += 1
                 self._trouble(str(error))
-                if time.monotonic() > self._deadline:
+                if self._rest_is_late(_STORE_BACKOFF.delay(failures)):
                     return
-                self._closing.wait(_STORE_BACKOFF.delay(failures))
                 continue
             except Exception as error:  # noqa: BLE001 - one event must not end the thread that keeps all others
                 self._lost += 1
@@ -184,12 +184,18 @@ class Outbox:
             return
         for target in targets:
             self._couriers[target].news()
-        if cooling := [rule for rule in fired if rule.cool_down]:
-            for rule in cooling:
-                self._cooling[rule.topic(event)] = event.time
-                self._sent[rule.topic(event)] = event.id
+        if cooling := [rule.topic(event) for rule in fired if rule.cool_down]:
+            for topic in cooling:
+                self._cools(topic, event)
             with contextlib.suppress(VisavisError):  # the next one keeps it; at worst a notice comes early once
-                self._memorize(event.time)
+                self._memorize()
+
+    def _rest_is_late(self, pause: float) -> bool:
+        """Wait, and return whether there is no time left for another try."""
+        self._closing.wait(pause)
+        if self._closing.is_set():
+            time.sleep(max(min(pause, self._deadline - time.monotonic()), 0.0))
+        return time.monotonic() >= self._deadline
 
     def _trouble(self, problem: str | None) -> None:
         if problem != self._problem:
@@ -198,12 +204,20 @@ class Outbox:
 
     # ---- cool-downs that outlive the process: by ids of events, so that erasing a person's events ends theirs
 
-    def _memorize(self, now: datetime) -> None:
-        oldest = now - self._rules.longest_cool_down
-        for topic in [topic for topic, sent in self._cooling.items() if sent < oldest]:
+    def _cools(self, topic: Topic, event: Event) -> None:
+        for state in (self._cooling, self._sent):
+            state.pop(topic, None)  # so that the oldest stand first
+        self._cooling[topic] = event.time
+        self._sent[topic] = event.id, datetime.now(timezone.utc)
+
+    def _memorize(self) -> None:
+        # By when events came: those of films may have happened years ago.
+        oldest = datetime.now(timezone.utc) - self._rules.longest_cool_down
+        over = [topic for topic, (_, came) in self._sent.items() if came < oldest]
+        for topic in over or list(self._sent)[:-_TOPICS]:
             del self._cooling[topic], self._sent[topic]
         kept: dict[str, list[str]] = {}
-        for (rule, _, _), event in self._sent.items():
+        for (rule, _, _), (event, _) in self._sent.items():
             kept.setdefault(event, []).append(_digest(rule))
         self._store.set_value(_COOLING, json.dumps(kept))
 
@@ -213,8 +227,7 @@ class Outbox:
             rules: dict[str, Rule] = {_digest(rule.name): rule for rule in self._rules.rules}
             for event in self._store.of_ids(kept):
                 for rule in (rules[digest] for digest in kept[event.id] if digest in rules):
-                    self._cooling[rule.topic(event)] = event.time
-                    self._sent[rule.topic(event)] = event.id
+                    self._cools(rule.topic(event), event)
         except (ValueError, TypeError, AttributeError):
             return  # a damaged entry costs a notice that comes early
 

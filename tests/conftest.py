@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -152,3 +157,50 @@ def opencv_weights(archives: Path, quantized: dict[str, bytes]) -> tuple[Path, P
         path.write_bytes(data)
         files.append(path)
     return files[0], files[1]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes, mounted for the test."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    root = hasattr(os, "getuid") and os.getuid() == 0 and sys.platform == "linux"
+    mounted = (
+        root
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, check=False
+        ).returncode
+    )
+    if not mounted:
+        if root and os.environ.get("CI") == "true":
+            pytest.fail("a small tmpfs can't be mounted, though this is root on Linux")
+        pytest.skip("mounting a small tmpfs needs root on Linux")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """Return the folder of a PostgreSQL server that runs for these tests, and its address."""
+    if sys.version_info >= (3, 13):
+        pytest.skip("PyPI package pgserver, which has the server, has no wheel for Python 3.13")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # platformdirs misses a runtime folder where nobody is logged in
+        import pgserver
+
+        folder = Path(tempfile.mkdtemp(prefix="pg-"))  # not below pytest's: a socket's path is short
+        server = pgserver.get_server(folder, cleanup_mode="delete")
+    yield folder, server.get_uri()
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres(postgres_server: tuple[Path, str]) -> str:
+    """Return the address of a PostgreSQL server without any table of ours."""
+    import psycopg
+
+    address = postgres_server[1]
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS visavis_events CASCADE")
+    return address

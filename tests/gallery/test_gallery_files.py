@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -221,26 +220,6 @@ def test_a_read_only_folder_can_still_be_searched(tmp_path, leftover_log) -> Non
     assert {k: v for k, v in after.items() if not k.endswith("-shm")} == {
         k: v for k, v in before.items() if not k.endswith("-shm")
     }
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of two megabytes, mounted for the test."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    root = hasattr(os, "getuid") and os.getuid() == 0 and sys.platform == "linux"
-    mounted = (
-        root
-        and not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, check=False
-        ).returncode
-    )
-    if not mounted:
-        if root and os.environ.get("CI") == "true":
-            pytest.fail("a small tmpfs can't be mounted, though this is root on Linux")
-        pytest.skip("mounting a small tmpfs needs root on Linux")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_a_read_only_mount_can_still_be_searched(small_disk, tmp_path) -> None:

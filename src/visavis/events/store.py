@@ -121,7 +121,8 @@ class EventStore:
 
     def _insert(self, connection: Connection, row: dict[str, Any], targets: Sequence[str]) -> int:
         insert = insert_on_server if isinstance(self._database, Server) else insert_in_file
-        if not connection.execute(insert(events).values(**row).on_conflict_do_nothing()).rowcount:
+        adding = insert(events).values(**row).on_conflict_do_nothing().inline()
+        if connection.execute(adding, execution_options={"preserve_rowcount": True}).rowcount != 1:
             return 0
         if targets:
             number = connection.execute(select(events.c.seq).where(events.c.id == row["id"])).scalar_one()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,6 +143,8 @@ class Tracker:
         self._new: list[Track] = []
         self._next = 1
         self._time = self._before = -math.inf  # of the last call, and of that before
+        with suppress(ImportError):  # loading it takes longer than a frame: now rather than when two first cross
+            import scipy.optimize  # noqa: F401
 
     def update(self, time: float, faces: Faces, look: Look | None = None) -> npt.NDArray[np.int64]:
         """Take the faces of a frame; return the id of each one's track, 0 where it is none (yet).

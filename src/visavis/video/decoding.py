@@ -29,6 +29,7 @@ __all__ = [
     "problem_of",
     "require_library",
     "still_kind",
+    "works",
 ]
 
 _DAMAGED_IN_A_ROW = 500  # packets without a picture after which a file is given up
@@ -51,9 +52,29 @@ def opened(what: Any, **how: Any) -> Any:
     """
     import av
 
-    return av.open(
-        what, **({"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}), **how
-    )
+    if int(av.__version__.partition(".")[0]) < 19:
+        how["metadata_errors"] = "replace"
+    try:
+        return av.open(what, **how)
+    except failures():
+        if not how.get("hwaccel") or works(how["hwaccel"]):
+            raise
+    if hasattr(what, "seek"):
+        what.seek(0)
+    return av.open(what, **how | {"hwaccel": None})  # the hardware is gone, or has no room left
+
+
+def works(hardware: Any) -> bool:
+    """Return whether hardware that PyAV could decode on is there, and takes H.264."""
+    from av.codec import Codec
+
+    try:
+        hardware.create(Codec("h264", "r"))
+    except failures():
+        return False
+    except NotImplementedError:  # it decodes, but not this
+        return False
+    return True
 
 
 def failures() -> tuple[type[Exception], ...]:

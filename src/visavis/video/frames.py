@@ -191,8 +191,13 @@ def opened_file(path: str | os.PathLike[str], **how: Any) -> Iterator[Any]:
             yield container
 
 
-def whole(decoder: Decoder) -> Iterator[Picture]:
+def whole(decoder: Decoder, hint: str = "") -> Iterator[Picture]:
     """Give the pictures of a file; then say what was missing of it.
+
+    Parameters
+    ----------
+    hint
+        What may help where there was no picture.
 
     Raises
     ------
@@ -201,7 +206,7 @@ def whole(decoder: Decoder) -> Iterator[Picture]:
     """
     yield from decoder.pictures()
     if decoder.info is None:
-        raise InputError(f"{decoder.name} holds no frame that can be decoded: it is empty or damaged")
+        raise InputError(f"{decoder.name} holds no frame that can be decoded: it is empty or damaged{hint}")
     if problem := decoder.cut_off():
         raise InputError(f"{decoder.name} {problem}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from visavis.video.decoding import failures, require_library
+from visavis.video.decoding import require_library, works
 
 __all__ = ["HARDWARE", "accelerator", "hardware_decoders"]
 
@@ -22,16 +22,7 @@ def hardware_decoders() -> tuple[str, ...]:
     require_library()
     from av.codec.hwaccel import hwdevices_available
 
-    found = []
-    for name in (name for name in HARDWARE if name in hwdevices_available()):
-        try:
-            _accelerator(name).create(_codec("h264"))
-        except failures():
-            continue
-        except NotImplementedError:  # it decodes, but not this
-            continue
-        found.append(name)
-    return tuple(found)
+    return tuple(name for name in HARDWARE if name in hwdevices_available() and works(_accelerator(name)))
 
 
 def accelerator(wanted: str) -> Any:
@@ -54,9 +45,3 @@ def _accelerator(name: str) -> Any:
     from av.codec.hwaccel import HWAccel
 
     return HWAccel(name, allow_software_fallback=True)
-
-
-def _codec(name: str) -> Any:
-    from av.codec import Codec
-
-    return Codec(name, "r")

@@ -17,10 +17,12 @@ from visavis.video.addresses import SCHEMES, scheme_of
 from visavis.video.decoding import failures, opened, problem_of, require_library, still_kind
 from visavis.video.frames import FORMATS
 
-__all__ = ["opened_pipe", "opened_stream", "opened_within"]
+__all__ = ["AS_A_FILE", "opened_pipe", "opened_stream", "opened_within"]
 
 # What a stream may be, beyond what a file may: playlists are followed through the protocols of `SCHEMES` alone.
 _STREAMS = f"{FORMATS},hls,mpjpeg,aac,mp3,webvtt"
+AS_A_FILE = "an MP4 has to be given as a file, unless its index comes first"
+"""What to do with a video that can't be read from a pipe."""
 _RTSP = "rtsp,sdp,rtp,mpegts"
 
 
@@ -65,10 +67,7 @@ def opened_pipe(stop: threading.Event, **how: Any) -> Iterator[Any]:
     try:
         container = opened(pipe, **how)
     except failures() as error:
-        raise InputError(
-            f"standard input is no video that can be read ({problem_of(error)}); an MP4 has to be given as a file, "
-            "unless its index comes first"
-        ) from None
+        raise InputError(f"standard input is no video that can be read ({problem_of(error)}); {AS_A_FILE}") from None
     with container:
         yield container
 
@@ -125,6 +124,6 @@ def _problem(error: Exception, name: str, timeout: float, waited: float) -> Sour
         return SourceError(f"{name} doesn't answer: nothing came within {timeout:g} s")
     if isinstance(error, av.error.ProtocolNotFoundError):
         return SourceError(f"{name} can't be opened: this FFmpeg has no such protocol, or it is not allowed here")
-    if isinstance(error, (av.error.InvalidDataError, av.error.EOFError)):
+    if isinstance(error, (av.error.InvalidDataError, av.error.EOFError, av.error.ArgumentError)):
         return SourceError(f"{name} sends no video that can be read")
     return SourceError(f"{name} can't be reached: {problem_of(error)}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from visavis.errors import InputError, SourceError
+from visavis.errors import InputError, SourceError, VisavisError
 from visavis.files import printable_path
 from visavis.image import MAX_PIXELS
 from visavis.video.addresses import SCHEMES, redacted, scheme_of, shown
@@ -20,7 +20,7 @@ from visavis.video.decoding import Decoder, Decoding, Pulse, require_library
 from visavis.video.devices import opened_device
 from visavis.video.frames import opened_file, whole
 from visavis.video.hardware import HARDWARE, accelerator
-from visavis.video.opening import opened_pipe, opened_stream
+from visavis.video.opening import AS_A_FILE, opened_pipe, opened_stream
 from visavis.video.photo_folder import photos_of
 from visavis.video.picture import Picture, every_so_often
 
@@ -185,7 +185,7 @@ def pictures(
     found = _again(source, stop, pulse, warn) if source.loop else _once(source, stop, pulse, warn)
     if source.fps and source.kind != "images":
         found = every_so_often(found, 1 / source.fps)
-    return _paced(found, stop) if source.pace else found
+    return _until(stop, _paced(found, stop) if source.pace else found)
 
 
 def _once(source: Source, stop: threading.Event, pulse: Pulse, warn: Warn) -> Iterator[Picture]:
@@ -213,17 +213,26 @@ def _once(source: Source, stop: threading.Event, pulse: Pulse, warn: Warn) -> It
     }
     with openers[source.kind]() as container:
         decoder = Decoder(container, source.name, how, pulse=pulse, stop=stop)
-        found = whole(decoder) if silence is None else decoder.pictures()
-        # A recording on a web server has a length and an end; what is live has none.
-        recorded = (
-            silence is not None and bool(decoder.seconds) and (scheme_of(source.address) or "").startswith("http")
-        )
-        for picture in _paced(found, stop) if recorded else found:
-            yield picture
+        if silence is None:
+            yield from whole(decoder, f"; {AS_A_FILE}" if source.kind == "pipe" else "")
+        elif decoder.seconds and source.address.lower().startswith("http"):
+            # A recording on a web server has a length and an end, and plays in its own time.
+            yield from _paced(decoder.pictures(), stop)
+        else:
+            yield from decoder.pictures()
+            raise SourceError(f"{source.name} was lost: the stream ended")
+
+
+def _until(stop: threading.Event, found: Iterator[Picture]) -> Iterator[Picture]:
+    """Give pictures until told to stop, which may show as an error too."""
+    try:
+        for picture in found:
             if stop.is_set():
                 return
-        if silence is not None and not recorded and not stop.is_set():
-            raise SourceError(f"{source.name} was lost: the stream ended")
+            yield picture
+    except VisavisError:
+        if not stop.is_set():
+            raise
 
 
 def _again(source: Source, stop: threading.Event, pulse: Pulse, warn: Warn) -> Iterator[Picture]:

@@ -89,12 +89,26 @@ def test_a_name_not_among_the_candidates_is_less_similar_than_they() -> None:
     assert track.person.subject == "bob"
 
 
-def test_a_name_stays_where_its_similarity_falls() -> None:
+def test_a_name_whose_similarity_falls_far_is_taken_back() -> None:
     track = looked(2)
     track.hear(answer(ada=0.5), HOW)
-    look(track, 5)
     track.hear(answer(ada=0.2), HOW)
-    assert (track.person.subject, track.person.similarity) == ("ada", 0.2)
+    assert (track.person.subject, track.person.similarity) == ("ada", 0.2), "no further look"
+    look(track, 2)
+    track.hear(answer(ada=0.41), HOW)
+    assert track.person.subject == "ada", "not far below the threshold"
+    track.hear(answer(ada=0.39), HOW)
+    assert track.person == Person(known=True, corrects="ada")
+    track.hear(answer(ada=0.9), HOW)
+    assert track.person.subject is None, "it doesn't come back"
+
+
+def test_a_name_that_none_answers_stays() -> None:
+    track = looked(9)
+    track.hear(answer(ada=0.5), HOW)
+    look(track, 9)
+    track.hear(answer(), HOW)
+    assert track.person.subject == "ada"
 
 
 def test_the_name_of_a_face_beside_it_is_got_by_a_margin_only() -> None:
@@ -228,6 +242,7 @@ def test_a_better_look_is_wanted_at_once() -> None:
         {"apart": -1},
         {"apart": float("inf")},
         {"margin": float("nan")},
+        {"fall": -0.1},
         {"better": 0.9},
         {"fmr": 1e-4, "threshold": 0.5},
     ],

@@ -45,6 +45,8 @@ class Naming:
     margin, more
         A name is corrected only for one more similar by this, after so many further looks; and is taken from a track
         beside it only by one more similar by this.
+    fall
+        A name is taken back when, after so many further looks, its similarity is this far below the threshold.
 
     Raises
     ------
@@ -64,12 +66,13 @@ class Naming:
     threshold: float | None = None
     margin: float = 0.1
     more: int = 2
+    fall: float = 0.05
 
     def __post_init__(self) -> None:
         for name, least in (("looks", 1), ("unknown_looks", 1), ("keep", 1), ("more", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {least} or more, not {getattr(self, name)}")
-        for name in ("apart", "margin"):
+        for name in ("apart", "margin", "fall"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} is 0 or more, not {getattr(self, name)}")
         if not self.better >= 1:
@@ -128,9 +131,9 @@ class Answer:
 class Identity:
     """What one track has shown of itself.
 
-    A name is said once and corrected once at most. What takes it back is another subject that is clearly more similar
-    after further looks, or another track of the same frame that is (`hear`), or the gallery, where the subject is no
-    longer enrolled (`forget`).
+    A name is said once and corrected once at most. What takes it back are further looks that another subject is clearly
+    more similar to, or that fall below the threshold (`hear`); another face of the same frame (`give_way`); or the
+    gallery, where the subject is no longer enrolled (`forget`).
 
     Examples
     --------
@@ -235,12 +238,14 @@ class Identity:
             self.person = replace(self.person, similarity=own.similarity, fmr=own.fmr)
             least = own.similarity
         else:  # it is not among the most similar
-            least = min((one.similarity for one in answer.candidates), default=-1.0)
-        if best is None or best is own or self._spent or self.embedded < self._said_at + how.more:
+            least = min((one.similarity for one in answer.candidates), default=1.0)
+        if self._spent or self.embedded < self._said_at + how.more:
             return
-        if best.similarity >= least + how.margin:
+        if best is not None and best is not own and best.similarity >= least + how.margin:
             self.person = Person(best.subject, best.similarity, best.fmr, True, corrects=self.person.subject)
             self._spent = True
+        elif least < answer.threshold - how.fall:
+            self.give_way()
 
     @property
     def can_give_way(self) -> bool:
@@ -248,7 +253,7 @@ class Identity:
         return self.person.subject is not None and not self._spent
 
     def give_way(self) -> None:
-        """Take the name back, for another track that shows the subject: this was the correction."""
+        """Take the name back and say nobody's: this was the correction."""
         self.person = Person(known=True, corrects=self.person.subject)
         self._spent = True
 

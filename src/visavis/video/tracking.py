@@ -341,7 +341,7 @@ class _Pairs:
 
 
 def _assignment(worth: npt.NDArray[Any], possible: Mask) -> tuple[Rows, Rows]:
-    """Return rows and columns of pairs that are possible: as many as can be, of the highest sum."""
+    """Return rows and columns of pairs that are possible, of the highest sum: being paired at all counts most in it."""
     a, b = np.nonzero(possible)
     if len(np.unique(a)) == len(a) and len(np.unique(b)) == len(b):
         return a, b
@@ -350,7 +350,6 @@ def _assignment(worth: npt.NDArray[Any], possible: Mask) -> tuple[Rows, Rows]:
     except ImportError:
         raise EngineError("following several faces needs scipy: pip install 'visavis[video]'") from None
     low, high = float(worth[a, b].min()), float(worth[a, b].max())
-    # A pair more is worth more than any other choice among a few.
     table = np.where(possible, worth - low + (high - low) + 1, 0)
     rows, columns = linear_sum_assignment(table, maximize=True)
     real = possible[rows, columns]

@@ -29,6 +29,9 @@ class Look:
     dwell: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Tell who stays so long: in zones, else in view.", min=0.1)
     ] = None
+    gap: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Somebody not seen for so long has left.", min=0.05)
+    ] = None
     rotate: Annotated[
         int,
         typer.Option(metavar="0|90|180|270", help="Degrees clockwise to turn pictures beyond what the source says."),

@@ -13,6 +13,7 @@ import pytest
 from visavis import open_gallery
 from visavis.errors import CalibrationError, GalleryError, InputError, ModelMismatch
 from visavis.events.event import Event
+from visavis.events.timeline import visits
 from visavis.gallery import Gallery
 from visavis.image import load_image, resize
 from visavis.models.store import Store
@@ -248,6 +249,7 @@ def test_a_name_given_to_two_while_apart_stays_with_the_more_similar(
     if len({track for _, track, *_ in named}) == 1:
         pytest.fail("one track went over to the other face, which resembles it")
     assert named == [("identified", 1, "obama", None), ("identified", 2, "obama", None), ("unknown", 1, None, "obama")]
+    assert [visit.subject for visit in visits(events)] == [None, "obama"]
 
 
 def test_when_time_goes_back_all_begins_anew(clip: list[Frame], found: list[Faces], analyzer: Analyzer) -> None:

@@ -26,8 +26,9 @@ class Event:
     ----------
     kind
         ``appeared``: a face is followed from here on. ``identified``: it has a name, or another one than before
-        (``corrects``). ``unknown``: it was seen well enough, and is nobody enrolled. ``left``: it was not seen for a
-        while. ``line_crossed`` and ``dwell``: see ``place``. ``camera_lost``, ``camera_back``: of the camera itself.
+        (``corrects``). ``unknown``: it was seen well enough, and is nobody enrolled; also where its name is taken back
+        (``corrects``). ``left``: it was not seen for a while. ``line_crossed`` and ``dwell``: see ``place``.
+        ``camera_lost``, ``camera_back``: of the camera itself.
     camera
         The camera's name; of a file, its path.
     time
@@ -37,8 +38,8 @@ class Event:
     subject
         Who, as enrolled; None where no name is known (yet).
     similarity, fmr
-        Of the track's template with that subject's nearest template, and the FMR that was measured at it; None where
-        there is no subject or the model was not calibrated.
+        Mean similarity of the track's looks with that subject's nearest template, and the FMR measured at it, which is
+        an upper bound here (docs/identity.md); None where there is no subject or the model was not calibrated.
     offset_s
         Seconds since the first frame.
     box
@@ -48,7 +49,7 @@ class Event:
     seconds
         For ``dwell`` how long the face has been in the zone, for ``left`` how long the visit was.
     corrects
-        The name given before.
+        The name given before, which was wrong.
     snapshot
         Name of the picture kept of it, in the folder of snapshots.
     detail

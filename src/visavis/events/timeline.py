@@ -131,7 +131,7 @@ class Attendance:
 def visits(events: Iterable[Event]) -> list[Visit]:
     """Return the visits that events tell of, in the order in which they began.
 
-    The last name a visit was given counts for all of it. Events of cameras themselves are passed over.
+    The last name a visit was given counts for all of it, unless it was taken back. Events of cameras themselves are passed over.
 
     Parameters
     ----------
@@ -159,10 +159,10 @@ def visits(events: Iterable[Event]) -> list[Visit]:
             visit = Visit(None, event.camera, event.time, event.time, event.run, event.track, open=True)
         start, end = min(visit.start, event.time), max(visit.end, event.time)
         subject = visit.subject
-        if event.subject is not None:
+        if event.subject is not None or (event.kind == "unknown" and event.corrects is not None):  # a name taken back
             if key not in named or event.time >= named[key]:
                 subject, named[key] = event.subject, event.time
-            if event.similarity is not None:
+            if event.subject is not None and event.similarity is not None:
                 who = (*key, event.subject)
                 best[who] = max(event.similarity, best.get(who, event.similarity))
         going_on = visit.open and event.kind != "left"

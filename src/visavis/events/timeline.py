@@ -131,7 +131,8 @@ class Attendance:
 def visits(events: Iterable[Event]) -> list[Visit]:
     """Return the visits that events tell of, in the order in which they began.
 
-    The last name a visit was given counts for all of it, unless it was taken back. Events of cameras themselves are passed over.
+    The last name a visit was given counts for all of it, unless it was taken back. Events of cameras themselves are
+    passed over.
 
     Parameters
     ----------

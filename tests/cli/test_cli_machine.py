@@ -93,6 +93,8 @@ def test_doctor_says_what_was_chosen_and_why(run: Run, monkeypatch: pytest.Monke
         assert models[name]["precision"] == ("bf16" if bf16 else "f32")
     assert result.json["home"]["models_bytes"] > 30e6
     assert result.json["libraries"]["numpy"]
+    assert result.json["video"]["pyav"]
+    assert isinstance(result.json["video"]["hardware"], list)
     assert result.json["problems"] == []
 
 

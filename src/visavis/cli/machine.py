@@ -16,7 +16,7 @@ import typer
 from visavis.cli.faces import counted
 from visavis.cli.options import Json, Machine, Recognition, unpacked
 from visavis.cli.report import Column, Report
-from visavis.errors import InputError, VisavisError
+from visavis.errors import EngineError, InputError, VisavisError
 
 if TYPE_CHECKING:
     from visavis.models.cards import ModelCard
@@ -103,6 +103,7 @@ def doctor(as_json: Json = False, *, machine: Machine) -> None:
                 for engine in engines
             ],
             "python": {"version": platform.python_version(), "platform": platform.platform()},
+            "video": _video(),
             "libraries": _versions(),
             "home": home,
             "models": [model for model in models if model is not None],
@@ -129,6 +130,9 @@ def _show(report: Report, found: dict[str, Any]) -> None:
     report.line()
     report.line("Engines")
     report.facts((engine["name"], _engine_line(engine)) for engine in found["engines"])
+    report.line()
+    report.line("Video")
+    report.facts([("decoder", _video_line(found["video"]))])
     report.line()
     report.line("Models")
     report.facts((model["id"], _model_line(model)) for model in found["models"])
@@ -188,6 +192,25 @@ def _engine_line(engine: dict[str, Any]) -> str:
     natively = f", computes {' '.join(engine['capabilities'])}" if engine["capabilities"] else ""
     choose = f"--engine {engine['name']} or VISAVIS_ENGINE={engine['name']}"
     return f"{engine['version']}, devices {' '.join(engine['devices']) or 'none'}{natively}; choose by {choose}"
+
+
+def _video() -> dict[str, Any] | None:
+    """Return what decodes videos here; None without PyAV."""
+    from visavis.video.hardware import hardware_decoders
+
+    try:
+        hardware = hardware_decoders()
+    except EngineError:
+        return None
+    import av
+
+    return {"pyav": av.__version__, "ffmpeg": av.ffmpeg_version_info, "hardware": list(hardware)}
+
+
+def _video_line(video: dict[str, Any] | None) -> str:
+    if video is None:
+        return "not installed: pip install 'visavis[video]'"
+    return f"PyAV {video['pyav']} with FFmpeg {video['ffmpeg']}, decodes on {', '.join(video['hardware']) or 'the CPU'}"
 
 
 def _model_line(model: dict[str, Any]) -> str:

@@ -71,7 +71,8 @@ class DatabaseFile:
         except BaseException:
             self.close()
             raise
-        self._opened, self.openings = opened, self.openings + 1
+        self._opened: tuple[int, ...] = opened
+        self.openings += 1
 
     def _on_disk(self) -> tuple[int, ...]:
         """Return what tells this file from another put in its place; of one only read, also from a changed one."""
@@ -161,6 +162,7 @@ class DatabaseFile:
                 if self._on_disk() != self._opened:
                     self._refuse_old_log()
                     self.close()
+                    self._opened = ()  # nothing is open: another file may now get the number of the one that was
                     self._open(new=False)
             except OSError:
                 raise self.contents.error(

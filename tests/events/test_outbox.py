@@ -383,6 +383,7 @@ def test_what_a_killed_process_kept_is_sent_by_the_next(tmp_path):
 def test_what_was_sent_when_the_process_was_killed_is_sent_again_with_the_same_key(tmp_path):
     with web_server() as server:
         process = child(tmp_path / "events.db", server.url, "before marking")
+        process.wait(60)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         [first] = keys(server.requests)

@@ -29,8 +29,8 @@ def visit() -> Callable[..., list[Event]]:
     def make(
         run: str, track: int, *names: str, camera: str = "door", at: float = 0.0, left: bool = True
     ) -> list[Event]:
-        def event(kind: str, seconds: float, **more: object) -> Event:
-            moment = START + timedelta(seconds=at + seconds)
+        def event(kind: str, after: float, **more: object) -> Event:
+            moment = START + timedelta(seconds=at + after)
             return Event(kind, camera, moment, run, track, **more)  # type: ignore[arg-type]
 
         events = [event("appeared", 0)]

@@ -122,11 +122,12 @@ class Copy:
             if not self.keeps(event.id):
                 return False
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-            with open(descriptor, "r+b") as file:  # noqa: PTH123 (a descriptor, for its permissions)
+            with open(descriptor, "r+b", buffering=0) as file:  # noqa: PTH123 (a descriptor, for its permissions)
                 end = _end_of_lines(file)
                 try:
-                    file.write(line if end or self.kind == "jsonl" else _HEADER + line)
-                    file.flush()
+                    rest = line if end or self.kind == "jsonl" else _HEADER + line
+                    while rest:  # a disk that is nearly full takes a part
+                        rest = rest[file.write(rest) :]
                     os.fsync(file.fileno())
                 except OSError:
                     with contextlib.suppress(OSError):
@@ -239,7 +240,7 @@ class Copy:
 _LINES: dict[CopyKind, Callable[[Fields], bytes]] = {"jsonl": json_line, "csv": csv_line}
 
 
-def _end_of_lines(file: IO[bytes]) -> int:
+def _end_of_lines(file: io.FileIO) -> int:
     """Cut off a last line without an end, and stand at the end of the file."""
     end = file.seek(0, os.SEEK_END)
     if not end:

@@ -141,7 +141,9 @@ def _delete_person(connection: Connection, name: str) -> Forgotten:
     mentions = {
         row.seq: row.id for row in connection.execute(kept.where(events.c.corrects == name)) if row.seq not in gone
     }
-    if not gone and not mentions:
+    told = deliveries.c.problem.contains(name, autoescape=True)  # what a receiver said of it
+    answers = connection.execute(update(deliveries).where(told).values(problem=None)).rowcount
+    if not gone and not mentions and not answers:
         return Forgotten()
     pending = _delete_events(connection, list(gone))
     for some in _batches(list(mentions)):

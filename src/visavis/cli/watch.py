@@ -149,6 +149,7 @@ def watch(
             {name: value for name, value in (vars(models) | vars(machine)).items() if name in given},
             keep.notify,
             {"webhook": keep.webhook, "mqtt": keep.mqtt},
+            trying=keep.test_notify,
         )
         code = tried(report, settings) if keep.test_notify else run(report, settings, machine)
     raise typer.Exit(code)

@@ -25,17 +25,12 @@ from visavis.events.event import Event
 from visavis.events.keeping import Keeping
 from visavis.events.rules import unenrolled
 from visavis.files import reason
-from visavis.models.durable import write_whole
 from visavis.pipeline import FILLER, Analyzer
 from visavis.video.cameras import Camera, Settings
 from visavis.video.decoding import require_library
-from visavis.video.following import Following
-from visavis.video.identity import Naming
 from visavis.video.live_view import LiveView
-from visavis.video.lookout import Lookout
 from visavis.video.reading import follow_source
-from visavis.video.snapshots import cut
-from visavis.video.tracking import Tracking
+from visavis.video.snapshots import kept
 from visavis.video.watch import Watch
 
 if TYPE_CHECKING:
@@ -57,7 +52,7 @@ def run(report: Report, settings: Settings, machine: Machine) -> int:
     require_library()
     whole = [camera for camera in settings.cameras if is_whole(camera)]
     live = [camera for camera in settings.cameras if camera not in whole]
-    analyzer = _analyzer(settings, machine)
+    analyzer = settings.models.analyzer(threads=machine.threads)
     with contextlib.ExitStack() as stack:
         gallery = _gallery(stack, report, settings, analyzer)
         _fetch(settings, analyzer)
@@ -111,6 +106,7 @@ class _Session:
         self._report, self._settings = report, settings
         self._analyzer, self._gallery, self._keeping = analyzer, gallery, keeping
         self._whole, self._watch = whole, watch
+        self._threads = analyzer.options.threads
         self._totals = Totals()
         self._screen = Screen(report, self._totals)
         self._happened: queue.Queue[Event | VisavisError | None] = queue.Queue(1000)
@@ -214,20 +210,11 @@ class _Session:
         source = camera.parsed()
         progress = self._screen.progress = Progress(camera.name)
         start, length = _start(source)
-        tracking = Tracking() if camera.gap is None else Tracking(gap=camera.gap)
-        naming = Naming() if self._settings.fpir is None else Naming(fpir=self._settings.fpir)
-        lookout = Lookout(
-            camera.name,
-            self._analyzer,
-            self._gallery,
-            Following(tracking=tracking, naming=naming),
-            start=start,
-            lines=camera.lines,
-            zones=camera.all_zones,
-        )
+        analyzer = self._settings.models.analyzer(min_face=camera.min_face, threads=self._threads)
+        lookout = camera.lookout(analyzer, self._gallery, self._settings.fpir, start)
         every = 1 / camera.fps if camera.fps and source.kind != "images" else 0.0
         looked = follow_source(
-            source, lookout, self._analyzer, detect_every=camera.detect_every, every=every, stop=self._stopped
+            source, lookout, analyzer, detect_every=camera.detect_every, every=every, stop=self._stopped
         )
         folder = self._keeping.pictures if self._keeping is not None and camera.snapshots else None
         for frame, _, events in looked:
@@ -238,14 +225,11 @@ class _Session:
                 yield event if frame is None or folder is None else self._pictured(event, frame.image, folder)
 
     def _pictured(self, event: Event, image: Image, folder: Path) -> Event:
-        if event.box is None:
-            return event
         try:
-            write_whole(folder / f"{event.id}.jpg", cut(image, event.box), 0o600)
+            return kept(event, image, folder)
         except OSError as error:  # a full disk costs pictures, not events
             self._report.warn(f"no snapshots: {reason(error)}")
             return event
-        return event.with_snapshot(f"{event.id}.jpg")
 
 
 def _keeping(
@@ -279,23 +263,6 @@ def _start(source: Any) -> tuple[datetime, float | None]:
         return datetime.now(timezone.utc), None
     info = video(source.address)
     return started(source.address, info), info.seconds
-
-
-def _analyzer(settings: Settings, machine: Machine) -> Analyzer:
-    models, sizes = settings.models, {camera.min_face for camera in settings.cameras}
-    return Analyzer(
-        models.detector,
-        models.recognizer,
-        flip=models.flip,
-        landmarks=models.landmarks,
-        score=models.score,
-        min_face=min((size for size in sizes if size is not None), default=None),
-        detector_settings=models.settings,
-        threads=machine.threads,
-        precision=models.precision,
-        engine=models.engine,
-        device=models.device,
-    )
 
 
 def _gallery(stack: contextlib.ExitStack, report: Report, settings: Settings, analyzer: Analyzer) -> Gallery | None:

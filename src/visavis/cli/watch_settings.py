@@ -32,6 +32,8 @@ def composed(
     models: Mapping[str, Any],
     notify: str | None = None,
     every_event_to: Mapping[str, str | None] | None = None,
+    *,
+    trying: bool = False,
 ) -> Settings:
     """Return the settings of a watch.
 
@@ -47,6 +49,8 @@ def composed(
         A file of rules and targets, beside those of the settings.
     every_event_to
         Targets that get every event: ``{"webhook": "https://..."}``.
+    trying
+        Targets are only tried, so that no camera is needed.
 
     Raises
     ------
@@ -64,7 +68,7 @@ def composed(
             name = source if _is_path(source) else camera_name(source, taken)
         taken.append(name)
         cameras.append(Camera(name=name, source=source, **view))
-    if not cameras:
+    if not cameras and not trying:
         raise InputError("nothing to watch: give a source, such as camera:0 or party.mp4, or --config cameras.toml")
     settings = replace(settings, cameras=tuple(cameras), models=_models(settings.models, models), **general)
     sinks = {"jsonl": settings.jsonl, "csv": settings.csv, **(every_event_to or {})}
@@ -100,7 +104,8 @@ def _alerts(settings: Settings, notify: str | None, sinks: Mapping[str, str | No
             if name in targets:
                 raise InputError(f"two targets are named {name!r}: in the settings and in {notify}; rename one")
             targets[name] = target
-    rules.check_places(settings.places)
+    if settings.cameras:
+        rules.check_places(settings.places)
     return Alerts(rules, targets)
 
 

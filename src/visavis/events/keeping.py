@@ -85,12 +85,6 @@ class Keeping:
         """How many deliveries are still to be made."""
         return sum(target.waiting for target in self._outbox.status())
 
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """What is wrong at the moment, a line each."""
-        found = [f"{target.name}: {target.problem}" for target in self._outbox.status() if target.problem]
-        return (*([f"events: {self._outbox.problem}"] if self._outbox.problem else []), *found)
-
     def close(self, timeout: float = _SEND_SECONDS) -> None:
         """Write what waits, try what is due, and end. What could not be delivered waits in the store."""
         self._closing.set()

@@ -6,16 +6,23 @@ import itertools
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from visavis.errors import InputError
 from visavis.events.alerts import Alerts, alerts_of
+from visavis.gallery import Gallery
 from visavis.names import checked_name
+from visavis.pipeline import Analyzer
 from visavis.settings import Location, Seconds, Table, filled, located, read_toml
+from visavis.video.following import Following
+from visavis.video.identity import Naming
+from visavis.video.lookout import Lookout
 from visavis.video.places import Line, Zone
 from visavis.video.sources import Source
+from visavis.video.tracking import Tracking
 
 __all__ = ["Camera", "Models", "Settings", "View", "camera_name", "checked_camera_name", "read_settings"]
 
@@ -142,6 +149,21 @@ class Camera(View):
         fps = self.fps if source.kind == "images" else None  # photos get their times from it
         return replace(source, pace=self.as_camera or self.loop, loop=self.loop, fps=fps)
 
+    def lookout(self, analyzer: Analyzer, gallery: Gallery | None, fpir: float | None, start: datetime) -> Lookout:
+        """Return what follows the faces in its pictures and tells what happens.
+
+        Parameters
+        ----------
+        fpir
+            Share of strangers who may get a name; None: the usual one.
+        start
+            UTC of second 0 of the pictures' times.
+        """
+        tracking = Tracking() if self.gap is None else Tracking(gap=self.gap)
+        naming = Naming() if fpir is None else Naming(fpir=fpir)
+        how = Following(self.detect_every, tracking, naming)
+        return Lookout(self.name, analyzer, gallery, how, start=start, lines=self.lines, zones=self.all_zones)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
@@ -159,6 +181,22 @@ class Models:
 
     def __post_init__(self) -> None:
         _within("score", self.score, 0, 1)
+
+    def analyzer(self, *, min_face: float | None = None, threads: int | None = None) -> Analyzer:
+        """Return what looks for faces of at least so many pixels' height, on so many cores."""
+        return Analyzer(
+            self.detector,
+            self.recognizer,
+            flip=self.flip,
+            landmarks=self.landmarks,
+            score=self.score,
+            min_face=min_face,
+            detector_settings=self.settings,
+            threads=threads,
+            precision=self.precision,
+            engine=self.engine,
+            device=self.device,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

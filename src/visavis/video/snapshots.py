@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from visavis.errors import InputError
+from visavis.events.event import Event
 from visavis.image import resize
+from visavis.models.durable import new_file
 from visavis.types import Image
 
-__all__ = ["cut"]
+__all__ = ["cut", "kept"]
 
 _QUALITY = 85
+
+
+def kept(event: Event, image: Image, folder: Path) -> Event:
+    """Write the picture of an event, where it has a box, and return the event with the picture's name.
+
+    Raises
+    ------
+    OSError
+        If it can't be written, as on a full disk.
+    """
+    if event.box is None:
+        return event
+    name = f"{event.id}.jpg"
+    with new_file(folder / name, 0o600, synced=False) as file:
+        file.write(cut(image, event.box))
+    return event.with_snapshot(name)
 
 
 def cut(image: Image, box: Sequence[float], *, margin: float = 0.5, side: int = 320) -> bytes:

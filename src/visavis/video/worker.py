@@ -25,18 +25,16 @@ from visavis.errors import VisavisError
 from visavis.events.event import Event
 from visavis.files import reason
 from visavis.gallery import Gallery, open_gallery
-from visavis.models.durable import new_file
 from visavis.pipeline import Analyzer
 from visavis.processes import answers, line, restored
 from visavis.types import Image
 from visavis.video.cameras import Camera
 from visavis.video.feed import Feed, Taken
-from visavis.video.following import Following, Seen
+from visavis.video.following import Seen
 from visavis.video.frames import Frame
-from visavis.video.identity import Naming
 from visavis.video.lookout import Lookout
 from visavis.video.preview import Previews
-from visavis.video.snapshots import cut
+from visavis.video.snapshots import kept
 from visavis.video.status import CameraStatus, Window, quantile
 from visavis.video.task import Task
 from visavis.video.tracking import Tracking
@@ -212,45 +210,21 @@ class _Worker:
             self._event(watched, event, None)
 
     def _event(self, watched: _Watched, event: Event, image: Image | None) -> None:
-        if watched.camera.snapshots and self._task.snapshots and image is not None and event.box is not None:
+        if watched.camera.snapshots and self._task.snapshots and image is not None:
             try:
-                name = f"{event.id}.jpg"
-                with new_file(Path(self._task.snapshots) / name, 0o600, synced=False) as file:
-                    file.write(cut(image, event.box))
-                event, watched.unsaved = event.with_snapshot(name), ""
+                event, watched.unsaved = kept(event, image, Path(self._task.snapshots)), ""
             except OSError as error:
                 watched.unsaved = f"no snapshots: {reason(error)}"
         self._tell({"event": event.to_dict()})
 
     def _lookout(self, camera: Camera, start: float) -> Lookout:
-        tracking = Tracking() if camera.gap is None else Tracking(gap=camera.gap)
-        naming = Naming() if self._task.fpir is None else Naming(fpir=self._task.fpir)
-        return Lookout(
-            camera.name,
-            self._analyzer(camera),
-            self._gallery,
-            Following(camera.detect_every, tracking, naming),
-            start=datetime.fromtimestamp(start, timezone.utc),
-            lines=camera.lines,
-            zones=camera.all_zones,
-        )
+        at = datetime.fromtimestamp(start, timezone.utc)
+        return camera.lookout(self._analyzer(camera), self._gallery, self._task.fpir, at)
 
     def _analyzer(self, camera: Camera) -> Analyzer:
-        models, size = self._task.models, camera.min_face
+        size = camera.min_face
         if size not in self._analyzers:
-            self._analyzers[size] = Analyzer(
-                models.detector,
-                models.recognizer,
-                flip=models.flip,
-                landmarks=models.landmarks,
-                score=models.score,
-                min_face=size,
-                detector_settings=models.settings,
-                threads=self._task.threads,
-                precision=models.precision,
-                engine=models.engine,
-                device=models.device,
-            )
+            self._analyzers[size] = self._task.models.analyzer(min_face=size, threads=self._task.threads)
         return self._analyzers[size]
 
     def _tell(self, what: dict[str, Any]) -> None:

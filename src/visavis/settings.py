@@ -10,12 +10,13 @@ import re
 import stat
 import sys
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from visavis.errors import InputError
 from visavis.files import printable_path, reason
+from visavis.toml_lines import toml_lines
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,7 +37,6 @@ _LIMIT = 1 << 20  # bytes of a settings file
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://", re.ASCII)
 _VARIABLE = re.compile(r"\$(\$|\{([^{}]*)\})")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_HEADER = re.compile(r"\[(\[?)((?:[^\[\],\"']|\"[^\"]*\"|'[^']*')+)\]{1,2}\s*(?:#.*)?")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", re.ASCII)
 _UNITS = {
     **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
@@ -72,7 +72,7 @@ class Table(dict[str, Any]):
 
     def at(self, *below: str | int) -> str:
         """Return the line of a key below this table, or else of what it stands in, as an error's last words."""
-        lines = {path: number for number, path in reversed(list(_lines(self._text)))}
+        lines = toml_lines(self._text)
         wanted = (*self._path, *below)
         found = (lines[wanted[:end]] for end in range(len(wanted), 0, -1) if wanted[:end] in lines)
         return next((f" (line {line})" for line in found), "")
@@ -416,52 +416,3 @@ def _wanted(kind: Any) -> str:
 
 def _or(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
-
-
-def _lines(text: str) -> Iterator[tuple[int, tuple[str | int, ...]]]:
-    """Yield the line and full path of each table and key of a TOML text that is valid."""
-    head: tuple[str | int, ...] = ()
-    counts: dict[tuple[str | int, ...], int] = {}
-    open_quotes = ""
-    for number, line in enumerate(text.split("\n"), 1):
-        if open_quotes:  # inside a text of several lines
-            if line.count(open_quotes) % 2:
-                open_quotes = ""
-            continue
-        written = line.strip()
-        if header := _HEADER.fullmatch(written):
-            keys = _keys(header[2])
-            if keys is None:  # an item of a list that goes over several lines
-                continue
-            head = _numbered(keys, counts, new=bool(header[1]))
-            yield number, head
-        elif (keys := _keys(written.partition("=")[0])) is not None and "=" in written:
-            yield number, (*head, *keys)
-        open_quotes = next((quotes for quotes in ('"""', "'''") if line.count(quotes) % 2), "")
-
-
-def _numbered(keys: tuple[str, ...], counts: dict[tuple[str | int, ...], int], *, new: bool) -> tuple[str | int, ...]:
-    """Return the path of a header, with the number of the item wherever a table is one of a list."""
-    path: tuple[str | int, ...] = ()
-    for i, key in enumerate(keys):
-        path = (*path, key)
-        if new and i == len(keys) - 1:
-            counts[path] = counts.get(path, -1) + 1
-        if path in counts:
-            path = (*path, counts[path])
-    return path
-
-
-def _keys(text: str) -> tuple[str, ...] | None:
-    """Return the parts of a TOML key, ``a."b c"``; None where the text is none."""
-    try:
-        value: Any = tomllib.loads(f"{text} = 0") if text.strip() else 0
-    except (tomllib.TOMLDecodeError, RecursionError):
-        return None
-    keys = []
-    while isinstance(value, dict):
-        if len(value) != 1:  # a comment
-            return None
-        [(key, value)] = value.items()
-        keys.append(key)
-    return tuple(keys) or None

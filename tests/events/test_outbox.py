@@ -274,10 +274,19 @@ def test_who_is_erased_while_a_target_is_down_is_not_told_of(store):
 
 
 def test_two_programs_at_one_store_do_not_send_the_same(tmp_path):
+    two_programs(tmp_path / "events.db")
+
+
+@pytest.mark.slow  # the server takes 10 s to start and to stop
+def test_two_programs_at_one_server_do_not_send_the_same(postgres):
+    two_programs(postgres)
+
+
+def two_programs(where):
     with web_server() as server:
         outboxes = []
         for _ in range(2):
-            opened = open_events(tmp_path / "events.db")
+            opened = open_events(where)
             outboxes.append((opened, Outbox(opened, {"hook": Webhook(webhook=server.url)}, rules("hook"), poll=0.05)))
         happened = [event(i) for i in range(40)]
         for i, one in enumerate(happened):

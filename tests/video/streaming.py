@@ -11,12 +11,16 @@ import hashlib
 import logging
 import re
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 
 class RtspServer:
@@ -73,12 +77,14 @@ class Relay:
         Every so many bytes to clients one is changed; 0: none.
     password
         RTSP's digest (RFC 2617) of ``ada`` and this is asked for.
+    tls
+        Talks so to clients.
     asked
         What clients sent, as text.
     """
 
-    def __init__(self, port: int, *, password: str = "") -> None:
-        self.target, self.password = port, password
+    def __init__(self, port: int, *, password: str = "", tls: ssl.SSLContext | None = None) -> None:
+        self.target, self.password, self.tls = port, password, tls
         self.frozen = threading.Event()
         self.damage = 0
         self.asked: list[str] = []
@@ -120,6 +126,7 @@ class Relay:
                 return
             self.connections += 1
             try:
+                client = self.tls.wrap_socket(client, server_side=True) if self.tls else client
                 server = socket.create_connection(("127.0.0.1", self.target))
             except OSError:
                 client.close()
@@ -236,6 +243,20 @@ def motion_jpeg(pictures: list[bytes], *, pause: float = 0.02) -> Any:
             time.sleep(pause)
 
     return answer
+
+
+def signed_itself(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """Return TLS of a server with a certificate that it made itself, as cameras do, and the certificate."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=camera"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no openssl that makes certificates: {error}")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context, certificate
 
 
 def free_port() -> int:

@@ -31,7 +31,7 @@ from visavis.video.decoding import Pulse
 from visavis.video.frames import frames
 from visavis.video.sources import Picture, Source, pictures
 
-from .streaming import RtspServer, free_port, http_server, motion_jpeg
+from .streaming import Relay, RtspServer, free_port, http_server, motion_jpeg, signed_itself, silent_server
 from .test_frames import bad, corner, numbered
 
 PASSWORD = "s3cr3t-W0rd"
@@ -102,6 +102,7 @@ def test_files_and_folders_are_known_by_what_they_are(folder: Path) -> None:
         ("rtsp://h/a", {"timeout": "5"}, "timeout is a number above 0"),
         ("rtsp://h/a", {"transport": "carrier pigeon"}, "transport is tcp or udp"),
         ("rtsp://h/a", {"hardware": "gpu"}, "hardware is auto, none or one of"),
+        ("rtsps://h/a", {"certificates": "missing.pem"}, "no such file of certificates: 'missing.pem'"),
         ("rtsp://h/a", {"size": "big"}, "size is width x height"),
         ("rtsp://h/a", {"loop": True}, "only files and folders loop"),
         ("rtsp://h/a", {"colour": 1}, "no option 'colour'"),
@@ -403,6 +404,22 @@ def test_rtsp_over_udp() -> None:
     assert {(gray + 1) % 20 for gray in grays(found[:-1])} == set(grays(found[1:]))
 
 
+@pytest.mark.parametrize("scheme", ["rtsps", "https"])
+def test_tls_hides_and_checks_certificates_where_it_is_told_to(
+    rtsp: RtspServer, folder: Path, tmp_path: Path, scheme: str
+) -> None:
+    tls, certificate = signed_itself(tmp_path)
+    with http_server(folder) as web:
+        target = rtsp.port if scheme == "rtsps" else web.server_port
+        with Relay(target, tls=tls) as relay:
+            source = Source.parse(f"{scheme}://127.0.0.1:{relay.port}/a.mp4", timeout=5)
+            for trusted in (None, str(certificate)):
+                found = list(islice(pictures(replace(source, certificates=trusted)), 3))
+                assert grays(found) == [0, 1, 2]
+            with pytest.raises(SourceError, match="can't be reached"):
+                next(pictures(replace(source, certificates="system")))
+
+
 def test_an_rtsp_path_that_is_not_there(rtsp: RtspServer) -> None:
     with pytest.raises(SourceError, match="can't be reached") as caught:
         next(pictures(Source.parse(rtsp.address("nothing.mp4", user=f"ada:{PASSWORD}"), timeout=5)))
@@ -510,6 +527,14 @@ def test_a_transport_stream_over_udp() -> None:
         done.set()
         thread.join()
     assert [one.image().shape for one in found] == [(64, 96, 3)] * 5
+
+
+def test_a_transport_stream_over_tcp(tmp_path: Path) -> None:
+    data = film(tmp_path / "a.ts", numbered(10), codec="mpeg2video", rate=25).read_bytes()
+    with silent_server(data) as port:
+        found, reason = until_lost(Source.parse(f"tcp://127.0.0.1:{port}", timeout=0.5))
+    assert len(found) >= 8
+    assert reason.endswith("was lost: no data for 0.5 s")
 
 
 def test_a_stream_whose_sound_goes_on_when_its_pictures_stop(tmp_path: Path) -> None:

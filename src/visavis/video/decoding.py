@@ -219,6 +219,7 @@ class Decoder:
         self._unstamped = self.live and container.format.name in _UNSTAMPED
         self._converter = Converter()
         self._in_a_row = 0
+        self._turn: tuple[int, Upright] | None = None
         self._prepare(self._stream.codec_context)
 
     @property
@@ -243,7 +244,7 @@ class Decoder:
                 continue
             for frame in self._decoded(packet):
                 self._refuse_large(frame.width, frame.height)
-                turn = Upright.of(frame, self._stream)
+                turn = self._upright(frame)
                 if self.info is None:
                     self.info = self._info(frame, turn)
                     self.begin = float(frame.time or 0.0)
@@ -258,6 +259,17 @@ class Decoder:
             return ""
         whole = f" of {self.seconds:.1f}" if self.seconds else ""
         return f"is cut off or damaged: it could be read to {self.last:.1f}{whole} s"
+
+    def _upright(self, frame: Any) -> Upright:
+        """Return how a frame is laid upright, looked up anew when its angle changes.
+
+        Not for each frame: asking one for its side data makes it part of a ring of references, which would keep
+        hundreds of frames, a quarter of a gigabyte, until Python's collector comes by.
+        """
+        angle = frame.rotation
+        if self._turn is None or self._turn[0] != angle:
+            self._turn = (angle, Upright.of(frame, self._stream))
+        return self._turn[1]
 
     def _prepare(self, context: Any) -> None:
         if context is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import ssl
 import stat
 import sys
 import threading
@@ -27,8 +28,19 @@ _RTSP = "rtsp,sdp,rtp,mpegts"
 
 
 @contextmanager
-def opened_stream(address: str, name: str, transport: str, timeout: float, **how: Any) -> Iterator[Any]:
+def opened_stream(
+    address: str, name: str, *, timeout: float, transport: str = "tcp", certificates: str | None = None, **how: Any
+) -> Iterator[Any]:
     """Open a stream of the network.
+
+    Parameters
+    ----------
+    transport
+        Of RTSP: ``"tcp"`` or ``"udp"``.
+    certificates
+        A file of those that TLS is to trust, or ``"system"``; None: TLS trusts everybody.
+    how
+        What else `av.open` is told.
 
     Raises
     ------
@@ -43,6 +55,9 @@ def opened_stream(address: str, name: str, transport: str, timeout: float, **how
         options |= {"format_whitelist": _RTSP, "rtsp_transport": transport, "allowed_media_types": "video"}
     else:
         options["format_whitelist"] = _STREAMS
+    if certificates is not None:
+        trusted = ssl.get_default_verify_paths().cafile if certificates == "system" else certificates
+        options |= {"tls_verify": "1"} | ({"ca_file": trusted} if trusted else {})
     with opened_within(address, name, timeout, {"options": options} | how) as container:
         yield container
 

@@ -63,6 +63,9 @@ class Source:
         Seconds without an answer or video after which a stream or device is given up.
     transport
         Of RTSP: ``"tcp"`` or ``"udp"``.
+    certificates
+        Of ``rtsps`` and ``https``: a file with the certificates that the other side's must come from, or ``"system"``
+        for those that this machine trusts. None: they are not checked, as most cameras sign their own.
     size
         Of a device, what it is asked for: ``"1280x720"``.
     pace
@@ -82,6 +85,7 @@ class Source:
     hardware: str = "auto"
     timeout: float = 10.0
     transport: Transport = "tcp"
+    certificates: str | None = None
     size: str | None = None
     pace: bool = False
     loop: bool = False
@@ -99,6 +103,8 @@ class Source:
             raise InputError(f"hardware is auto, none or one of {', '.join(HARDWARE)}; not {self.hardware!r}")
         if self.transport not in get_args(Transport):
             raise InputError(f"transport is tcp or udp, not {self.transport!r}")
+        if self.certificates is not None and self.certificates != "system" and not Path(self.certificates).is_file():
+            raise InputError(f"no such file of certificates: {printable_path(self.certificates)}")
         if self.size is not None and not _SIZE.fullmatch(self.size):
             raise InputError(f"size is width x height in pixels, as 1280x720, not {self.size!r}")
         if self.loop and self.kind not in ("file", "images"):
@@ -126,7 +132,7 @@ class Source:
         --------
         >>> Source.parse("rtsp://ada:s3cret@10.0.0.7/live", timeout=5)
         Source(kind='stream', name='rtsp://10.0.0.7/live', rotate=0, fps=None, longest=None, hardware='auto', \
-timeout=5, transport='tcp', size=None, pace=False, loop=False, threads=1, max_pixels=200000000)
+timeout=5, transport='tcp', certificates=None, size=None, pace=False, loop=False, threads=1, max_pixels=200000000)
         >>> Source.parse("camera:0").kind
         'device'
         """
@@ -208,7 +214,14 @@ def _once(source: Source, stop: threading.Event, pulse: Pulse, warn: Warn) -> It
     openers: dict[str, Any] = {
         "file": lambda: opened_file(source.address, **how_opened),
         "pipe": lambda: opened_pipe(stop, **how_opened),
-        "stream": lambda: opened_stream(source.address, source.name, source.transport, source.timeout, **how_opened),
+        "stream": lambda: opened_stream(
+            source.address,
+            source.name,
+            timeout=source.timeout,
+            transport=source.transport,
+            certificates=source.certificates,
+            **how_opened,
+        ),
         "device": lambda: opened_device(source.address, source.name, source.size, source.fps, source.timeout),
     }
     with openers[source.kind]() as container:

@@ -422,11 +422,11 @@ class _Columns:
         npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.int32], FloatArray, npt.NDArray[np.float32]
     ]:
         return (
-            np.array(self._frames, np.int32),
-            np.array(self._times, np.float64),
-            np.array(self._tracks, np.int32),
-            np.array(self._boxes, np.float32).reshape(-1, 4),
-            np.array(self._scores, np.float32),
+            np.frombuffer(self._frames, np.int32),
+            np.frombuffer(self._times, np.float64),
+            np.frombuffer(self._tracks, np.int32),
+            np.frombuffer(self._boxes, np.float32).reshape(-1, 4),
+            np.frombuffer(self._scores, np.float32),
         )
 
 

@@ -17,7 +17,7 @@ from visavis.types import Image
 from visavis.video.identity import UNSEEN
 from visavis.video.recording import Look, Recording
 
-__all__ = ["Appearance", "appearances", "clock", "contact_sheet"]
+__all__ = ["Appearance", "appearances", "clock", "contact_sheet", "names_of"]
 
 _PAPER: Color = (250, 250, 250)
 _INK: Color = (24, 26, 30)
@@ -87,6 +87,21 @@ def appearances(recording: Recording, *, per_track: bool = False) -> list[Appear
     return found
 
 
+def names_of(found: Sequence[Appearance], unknown: str = "unknown") -> list[str]:
+    """Return what each is called: who has no name is counted.
+
+    Examples
+    --------
+    >>> names_of([Appearance(None, True, (1,), 0, 1), Appearance("ada", True, (2,), 0, 1)])
+    ['unknown 1', 'ada']
+    """
+    names, strangers = [], 0
+    for one in found:
+        strangers += one.subject is None
+        names.append(one.subject or f"{unknown} {strangers}")
+    return names
+
+
 def clock(seconds: float) -> str:
     """Return a time in a video as players show it.
 
@@ -117,7 +132,7 @@ def contact_sheet(
     side
         Pixels of a look; less where a sheet of so many would get too large.
     unknown
-        What is written for who has no name, with the track's number behind it.
+        What is written for who has no name, with a number behind it.
 
     Raises
     ------
@@ -136,14 +151,13 @@ def contact_sheet(
     sheet = np.full((head + rows * height, gap + columns * width, 3), _PAPER, np.uint8)
     if title:
         _write(sheet, title, gap, gap + round(1.3 * em), 1.25 * em, sheet.shape[1] - 2 * gap, _INK, lettering)
-    for i, one in enumerate(found):
+    for i, (one, name) in enumerate(zip(found, names_of(found, unknown), strict=True)):
         x, y = gap + i % columns * width, head + i // columns * height
         sheet[y : y + side, x : x + side] = _EMPTY
         if one.look is not None:
             picture = _fitted(load_image(one.look.jpeg), side)
             top, left = (side - picture.shape[0]) // 2, (side - picture.shape[1]) // 2
             sheet[y + top : y + top + picture.shape[0], x + left : x + left + picture.shape[1]] = picture
-        name = one.subject or f"{unknown} {one.tracks[0]}"
         _write(sheet, name, x, y + side + round(1.4 * em), em, side, _INK if one.subject else _FAINT, lettering)
         when = f"{clock(one.first)} – {clock(one.last)}"
         _write(sheet, when, x, y + side + round(2.7 * em), 0.82 * em, side, _FAINT, lettering)

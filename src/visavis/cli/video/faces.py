@@ -69,7 +69,7 @@ def faces(
             recording = watching.record(path, models, machine, people, report, every=every, looks=True)
         from visavis.image import save_image
         from visavis.models.durable import write_whole
-        from visavis.video.sheet import appearances, clock, contact_sheet
+        from visavis.video.sheet import appearances, clock, contact_sheet, names_of
 
         found = appearances(recording, per_track=per_track)
         if not found:
@@ -79,7 +79,7 @@ def faces(
         title = f"{path.name}: {counted(len(found), 'face')}, {clock(recording.seconds)}"
         save_image(sheet, contact_sheet(found, title=title, side=side))
         report.fields(video=str(path), out=str(out), sheet=str(sheet), problem=recording.problem)
-        for number, one in enumerate(found, 1):
+        for number, (one, who) in enumerate(zip(found, names_of(found), strict=True), 1):
             picture = None
             if one.look is not None and not alone:
                 picture = out / f"{number:04d}.jpg"
@@ -93,7 +93,6 @@ def faces(
                 "picture": None if picture is None else str(picture),
                 "picture_s": None if one.look is None else round(one.look.time, 3),
             }
-            who = one.subject or f"unknown {one.tracks[0]}"
             tracks = str(len(one.tracks))
             report.row(who, clock(one.first), clock(one.last), tracks, picture.name if picture else "", item=item)
         report.note(f"{sheet} shows them")

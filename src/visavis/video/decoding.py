@@ -266,7 +266,7 @@ class Decoder:
         Not for each frame: asking one for its side data makes it part of a ring of references, which would keep
         hundreds of frames, a quarter of a gigabyte, until Python's collector comes by.
         """
-        angle = frame.rotation
+        angle = getattr(frame, "rotation", 0)  # PyAV from 14.1 on
         if self._turn is None or self._turn[0] != angle:
             self._turn = (angle, Upright.of(frame, self._stream))
         return self._turn[1]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -50,7 +50,9 @@ class Address:
     shown
         The address without any password: what may be printed, logged and stored.
     url
-        What SQLAlchemy connects to.
+        What SQLAlchemy connects to, without any password either.
+    secrets
+        The passwords, by the names of libpq's parameters.
 
     Examples
     --------
@@ -59,10 +61,8 @@ class Address:
     """
 
     shown: str
-    url: URL
-
-    def __repr__(self) -> str:
-        return f"Address({self.shown!r})"
+    url: URL = field(repr=False)
+    secrets: Mapping[str, str] = field(repr=False)
 
     @classmethod
     def parse(cls, where: str) -> Address:
@@ -94,17 +94,12 @@ class Address:
         known = f"{quote(user, safe='')}@" if user else ""
         at = f"[{host}]" if ":" in host else host
         place = f"{known}{at}{f':{port}' if port else ''}/{quote(database, safe='')}"
-        query: dict[str, Any] = dict(given)
-        url = URL.create(
-            "postgresql+psycopg",
-            user or None,
-            password if colon else None,
-            host or None,
-            port,
-            database or None,
-            query,
-        )
-        return cls(f"postgresql://{place}{'?' + urlencode(shown) if shown else ''}", url)
+        secrets = {
+            **({"password": password} if colon else {}),
+            **{key: value for key, value in given if key in _SECRET},
+        }
+        url = URL.create("postgresql+psycopg", user or None, None, host or None, port, database or None, dict(shown))
+        return cls(f"postgresql://{place}{'?' + urlencode(shown) if shown else ''}", url, secrets)
 
 
 def _host_and_port(place: str) -> tuple[str, int | None]:
@@ -155,7 +150,7 @@ class Server:
             import psycopg  # noqa: F401
         except ImportError:
             raise EngineError("PostgreSQL needs the package psycopg; run: pip install 'visavis[postgres]'") from None
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = dict(address.secrets)
         if "connect_timeout" not in address.url.query:
             options["connect_timeout"] = _SECONDS
         self._engine = create_engine(

@@ -518,7 +518,7 @@ def around(now):
 
 
 def test_quiet_hours_drop_what_happens_in_them_and_hold_what_still_waits(store):
-    loud = Rule(name="loud", to=("hook",), who=("eve",))
+    loud = Rule(name="loud", to=("hook",), who=("eve",), message="loud")
     normal = Rule(name="normal", to=("hook",))
     silent = Rule(name="normal", to=("hook",), quiet=around(datetime.now(UTC)), timezone="UTC")
     with web_server() as server:
@@ -527,7 +527,8 @@ def test_quiet_hours_drop_what_happens_in_them_and_hold_what_still_waits(store):
             outbox.put(event(1))
             until(lambda: outbox.status()[0].problem)
         server.start()
-        assert told_of(store, server, Rules((loud, silent)), event(2, "bob"), event(3, "eve")) == ["eve"]
+        assert told_of(store, server, Rules((silent, loud)), event(2, "bob"), event(3, "eve")) == ["eve"]
+        assert server.requests[0].json["message"] == "loud"
         assert store.pending() == {"hook": 1}
         assert store.next_due() > datetime.now(UTC) + timedelta(hours=1)
         assert len(store) == 3

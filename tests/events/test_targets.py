@@ -356,6 +356,13 @@ def test_a_service_that_refuses_says_its_status_and_no_secret():
         target.send(NOTICE)
 
 
+def test_a_service_that_never_answers_is_not_waited_for_long():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = Push(apprise=f"json://127.0.0.1:{silent.getsockname()[1]}/", timeout=0.2)
+        with pytest.raises(DeliveryError, match="JSON did not take the notice"):
+            target.send(NOTICE)
+
+
 @pytest.mark.parametrize(
     ("address", "problem"),
     [

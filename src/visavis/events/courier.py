@@ -91,6 +91,7 @@ class Courier:
         self._closing = threading.Event()
         self._deadline = float("inf")
         self._failures = 0
+        self._stuck = False  # by the store, not by the target
         self._delivered: set[int] = set()  # sent, though the store doesn't know yet
         self._waiting = store.pending().get(name, 0)
         self._sent, self._given_up = 0, store.given_up().get(name, 0)
@@ -146,6 +147,9 @@ class Courier:
             while time.monotonic() < self._deadline:
                 claimed = self._claimed(1)
                 if not claimed:
+                    if self._stuck:
+                        self._stuck = False
+                        self._trouble(None)
                     self._waiting = self._store.pending().get(self._name, 0)
                     return None
                 if claimed[0].attempts + 1 >= _STUBBORN:
@@ -154,9 +158,10 @@ class Courier:
                 if failure is not None:
                     self._failures += 1
                     return max(self._backoff.delay(self._failures), min(failure.retry_after or 0.0, _LONGEST_ASKED))
-        except VisavisError as error:  # the store is locked, full or gone: what was claimed is due again later
+        except Exception as error:  # noqa: BLE001 - the store is locked, full or gone; what was claimed is due again later
             self._failures += 1
-            self._trouble(str(error))
+            self._stuck = True
+            self._trouble(str(error) if isinstance(error, VisavisError) else type(error).__name__)
             return self._backoff.delay(self._failures)
         return None
 
@@ -181,12 +186,13 @@ class Courier:
 
     def _deliver(self, delivery: Delivery) -> DeliveryError | None:
         """Deal with one delivery; return why the target can't be reached now, None where it can be gone on with."""
-        rule = self._rules.behind(delivery.event, self._name)
+        now = _now()
+        rule = self._rules.behind(delivery.event, self._name, now)
         if delivery.id in self._delivered:
             self._settled(delivery)
-        elif _now() - delivery.queued > timedelta(seconds=self._target.give_up):
+        elif now - delivery.queued > timedelta(seconds=self._target.give_up):
             self._give_up(delivery, f"not delivered in {self._target.give_up / 3600:.3g} h")
-        elif rule is not None and (until := rule.quiet_until(_now())) is not None:
+        elif rule is not None and (until := rule.quiet_until(now)) is not None:
             self._store.postponed(delivery.id, until)
         else:
             return self._send(delivery, rule)

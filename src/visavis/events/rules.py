@@ -255,9 +255,13 @@ class Rules:
         """Return the names of the targets that get an event now, each once: see `fired`."""
         return tuple(dict.fromkeys(target for rule in self.fired(event, now, cooling) for target in rule.to))
 
-    def behind(self, event: Event, target: str) -> Rule | None:
-        """Return the rule in whose words a target is told of an event: the first of those that fit."""
-        return next((rule for rule in self.rules if target in rule.to and rule.fits(event)), None)
+    def behind(self, event: Event, target: str, now: datetime) -> Rule | None:
+        """Return the rule in whose words a target is told of an event: the first that fits, and is not quiet.
+
+        Where all that fit are quiet now, it is one of those; None where none fits (any more).
+        """
+        fitting = [rule for rule in self.rules if target in rule.to and rule.fits(event)]
+        return next((rule for rule in fitting if not rule.is_quiet(now)), fitting[0] if fitting else None)
 
     @property
     def longest_cool_down(self) -> timedelta:

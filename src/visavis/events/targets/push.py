@@ -55,6 +55,9 @@ class Push(Target):
             service = self._library.Apprise.instantiate(self.apprise, asset=asset)
             if service is None:
                 raise InputError(self._unusable())
+        for name in ("socket_connect_timeout", "socket_read_timeout"):
+            if getattr(service, name) == getattr(type(service), name):  # the address doesn't say another
+                setattr(service, name, self.timeout)
         self._service = service
         self._sender = self._library.Apprise(asset=asset)
         self._sender.add(service)

@@ -94,10 +94,9 @@ class Address:
         known = f"{quote(user, safe='')}@" if user else ""
         at = f"[{host}]" if ":" in host else host
         place = f"{known}{at}{f':{port}' if port else ''}/{quote(database, safe='')}"
-        secrets = {
-            **({"password": password} if colon else {}),
-            **{key: value for key, value in given if key in _SECRET},
-        }
+        secrets = {name: value for name, value in given if name in _SECRET}
+        if colon:
+            secrets["password"] = password
         url = URL.create("postgresql+psycopg", user or None, None, host or None, port, database or None, dict(shown))
         return cls(f"postgresql://{place}{'?' + urlencode(shown) if shown else ''}", url, secrets)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,14 @@ def test_a_camera_goes_to_another_process_as_json(settings: Path) -> None:
 )
 def test_a_mistake_is_named_with_its_place(settings: Path, text: str, message: str) -> None:
     assert message in refused(settings, text)
+
+
+def test_every_key_is_documented() -> None:
+    text = (EXAMPLES.parent / "docs" / "watch.md").read_text("utf-8")
+    known = set(re.findall(r"`(?:\[*(?:camera\.|models\.)?)?([a-z_]+)\]*`", text))
+    for kind in (Settings, Camera, Models):
+        keys = {one.metadata.get("key", one.name) for one in dataclasses.fields(kind)}
+        assert keys - known - {"alerts", "flip", "landmarks", "score", "precision", "engine", "device"} == set()
 
 
 def test_a_thousand_cameras_are_enough() -> None:

@@ -44,6 +44,8 @@ class Watch:
     workers
         How many processes look for faces; None: one a core, and not more than there are cameras. With one a camera,
         the cameras share nothing.
+    threads
+        CPU cores that all workers together use; None: all.
 
     Raises
     ------
@@ -67,12 +69,13 @@ class Watch:
         fpir: float | None = None,
         snapshots: str | os.PathLike[str] | None = None,
         workers: int | None = None,
+        threads: int | None = None,
     ) -> None:
         names = [camera.name for camera in cameras]
         if not names or len(set(names)) < len(names):
             raise InputError("a watch needs cameras, each with a name of its own")
         sources = [camera.parsed() for camera in cameras]
-        cores = usable_cores()
+        cores = threads or usable_cores()
         number = min(workers or cores, len(cameras))
         self._status = {name: CameraStatus(name) for name in names}
         self._live: dict[str, bool | None] = dict.fromkeys(names)

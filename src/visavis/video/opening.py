@@ -49,7 +49,8 @@ def opened_stream(
         user or password.
     """
     scheme = scheme_of(address) or ""
-    options = {"protocol_whitelist": SCHEMES[scheme]}
+    # FFmpeg would wait for twenty pictures to guess their rate, which nobody asks for: most of a second lost.
+    options = {"protocol_whitelist": SCHEMES[scheme], "fpsprobesize": "0"}
     if scheme.startswith("rtsp"):
         how["format"] = "rtsp"
         options |= {"format_whitelist": _RTSP, "rtsp_transport": transport, "allowed_media_types": "video"}

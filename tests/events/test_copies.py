@@ -43,7 +43,9 @@ def rows(path: Path, kind: CopyKind) -> list[dict[str, Any]]:
 @kinds
 def test_lines_are_read_by_other_readers(tmp_path: Path, visit: Visits, kind: CopyKind) -> None:
     copy = copy_at(tmp_path / "events", kind)
-    events = [replace(event, box=(1.0, 2.5, 3.0, 4.0), detail='a "b"; c,d') for event in visit("r", 1, "Zoë 阿贝尔", "=1+1")]
+    events = [
+        replace(event, box=(1.0, 2.5, 3.0, 4.0), detail='a "b"; c,d') for event in visit("r", 1, "Zoë 阿贝尔", "=1+1")
+    ]
     for event in events:
         assert copy.append(event)
     found = rows(tmp_path / "events", kind)

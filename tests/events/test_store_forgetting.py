@@ -126,6 +126,18 @@ def test_a_visit_is_of_the_last_name_it_was_given(
         assert [(row["kind"], row.get("subject"), row.get("corrects")) for row in rows] == shown
 
 
+def test_a_name_that_was_taken_back_is_a_mention(tmp_path: Path, visit: Visits) -> None:
+    with open_events(tmp_path / "events.db") as store:
+        copy = store.register_copy(tmp_path / "e.csv", "csv")
+        first, second, last = visit("r", 1, NAME)
+        back = Event("unknown", "door", second.time + timedelta(milliseconds=1), "r", 1, corrects=NAME)
+        keep(store, [first, second, back, replace(last, subject=None)], copy)
+        assert store.erase(NAME).events == 1
+        left = [("appeared", None), ("unknown", None), ("left", None)]
+        assert [(event.kind, event.corrects) for event in store.events()] == left
+        assert found(tmp_path) == []
+
+
 def test_what_a_camera_still_sends_of_an_erased_visit_is_not_kept(where: str, visit: Visits, tmp_path: Path) -> None:
     with open_events(where, snapshots=tmp_path / "shots") as store:
         copy = store.register_copy(tmp_path / "e.jsonl", "jsonl")

@@ -75,6 +75,13 @@ def test_the_similarity_is_of_the_name_that_counts(visit: Visits) -> None:
     assert (found.subject, found.similarity) == ("ada", 0.5)
 
 
+def test_a_name_that_was_taken_back_does_not_count(visit: Visits) -> None:
+    first, second, last = visit("r", 1, "bob")
+    back = Event("unknown", "door", second.time + timedelta(milliseconds=1), "r", 1, corrects="bob")
+    (found,) = visits([first, second, back, replace(last, subject=None)])
+    assert (found.subject, found.similarity) == (None, None)
+
+
 names = st.sampled_from(["ada", "bob", None])
 moments = st.integers(0, 300)
 events = st.lists(

@@ -164,10 +164,11 @@ def _delete_person(connection: Connection, name: str) -> Forgotten:
 
 
 def _visits_of(connection: Connection, name: str) -> Iterator[Visit]:
-    """Yield the visits of which this is the last name."""
+    """Yield the visits of which this is the last name, and was not taken back."""
     seen = select(events.c.run, events.c.track).where(events.c.subject == name, events.c.track.is_not(None)).distinct()
     for run, track in connection.execute(seen).all():
-        visit = (events.c.run == run, events.c.track == track, events.c.subject.is_not(None))
+        named = or_(events.c.subject.is_not(None), events.c.corrects.is_not(None))
+        visit = (events.c.run == run, events.c.track == track, named)
         last = select(events.c.subject).where(*visit).order_by(events.c.time.desc(), events.c.seq.desc()).limit(1)
         if connection.execute(last).scalar() == name:
             yield run, track
@@ -314,7 +315,9 @@ def _visits_in(copy: Copy, name: str) -> set[Visit]:
     last: dict[Visit, Any] = {}
     for values in copy.fields():
         visit, subject = _visit(values), values.get("subject")
-        if visit is not None and subject is not None and (subject == name or visit in last):
+        if visit is None or (subject is None and values.get("corrects") is None):
+            continue
+        if subject == name or visit in last:
             last[visit] = subject
     return {visit for visit, subject in last.items() if subject == name}
 

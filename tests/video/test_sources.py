@@ -467,6 +467,32 @@ def test_hls(tmp_path: Path) -> None:
     assert np.diff([one.time for one in found]).min() > 0
 
 
+def test_live_hls_plays_in_its_own_time(tmp_path: Path) -> None:
+    began: list[float] = []
+    for i in range(12):
+        times = [0.5 * i + 0.05 * j for j in range(10)]
+        film(tmp_path / f"{i}.ts", numbered(10), times=times, rate=20, options={"bf": "0"})
+
+    def growing(handler: Any) -> None:
+        began.append(time.monotonic())
+        last = min(int((began[-1] - began[0]) / 0.5) + 3, 12)
+        first = max(last - 4, 0)
+        lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1", f"#EXT-X-MEDIA-SEQUENCE:{first}"]
+        lines += [line for i in range(first, last) for line in ("#EXTINF:0.5,", f"{i}.ts")]
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write("\n".join([*lines, ""]).encode())
+
+    with http_server(tmp_path, {"/live.m3u8": growing}) as server:
+        source = Source.parse(f"http://127.0.0.1:{server.server_port}/live.m3u8", timeout=2)
+        found = list(islice(pictures(source), 50))
+    assert source.patience == 30
+    steps = np.diff([one.time for one in found])
+    assert steps.min() > 0
+    assert float(np.median(steps)) == pytest.approx(0.05, abs=0.01)
+    assert found[-1].at - found[0].at >= 0.9 * (found[-1].time - found[0].time)
+
+
 @pytest.mark.parametrize("way", ["file", "plain", "concat", "redirect", "subfile"])
 def test_a_stream_reaches_no_file_of_this_machine(tmp_path: Path, way: str) -> None:
     secret = film(tmp_path / "secret.ts", numbered(10), codec="mpeg2video", rate=25)

@@ -151,7 +151,7 @@ class _Capture:
 
     def _watch(self, reader: _Reader) -> BaseException | None:
         """Wait until the reading ends, is frozen or told to stop; return what went wrong, None if it ended."""
-        patience = self.source.timeout + _GRACE
+        patience = self.source.patience + _GRACE
         while reader.is_alive():
             reader.join(_LOOK)
             if self.stop.is_set():

@@ -29,12 +29,21 @@ _RTSP = "rtsp,sdp,rtp,mpegts"
 
 @contextmanager
 def opened_stream(
-    address: str, name: str, *, timeout: float, transport: str = "tcp", certificates: str | None = None, **how: Any
+    address: str,
+    name: str,
+    *,
+    timeout: float,
+    silence: float,
+    transport: str = "tcp",
+    certificates: str | None = None,
+    **how: Any,
 ) -> Iterator[Any]:
     """Open a stream of the network.
 
     Parameters
     ----------
+    timeout, silence
+        Seconds that opening and reading may take without an answer.
     transport
         Of RTSP: ``"tcp"`` or ``"udp"``.
     certificates
@@ -59,7 +68,7 @@ def opened_stream(
     if certificates is not None:
         trusted = ssl.get_default_verify_paths().cafile if certificates == "system" else certificates
         options |= {"tls_verify": "1"} | ({"ca_file": trusted} if trusted else {})
-    with opened_within(address, name, timeout, {"options": options} | how) as container:
+    with opened_within(address, name, timeout, {"options": options} | how, silence) as container:
         yield container
 
 
@@ -113,8 +122,10 @@ class _Pipe:
         return b"" if self._stop.is_set() else os.read(self._descriptor, count)
 
 
-def opened_within(what: str, name: str, timeout: float, how: dict[str, Any]) -> AbstractContextManager[Any]:
-    """Open a container with PyAV within so many seconds.
+def opened_within(
+    what: str, name: str, timeout: float, how: dict[str, Any], silence: float | None = None
+) -> AbstractContextManager[Any]:
+    """Open a container with PyAV within so many seconds; reading may then wait for ``silence`` of them.
 
     Raises
     ------
@@ -124,7 +135,7 @@ def opened_within(what: str, name: str, timeout: float, how: dict[str, Any]) -> 
     require_library()
     began = time.monotonic()
     try:
-        container: AbstractContextManager[Any] = opened(what, timeout=(timeout, timeout), **how)
+        container: AbstractContextManager[Any] = opened(what, timeout=(timeout, silence or timeout), **how)
         return container
     except failures() as error:
         problem = _problem(error, name, timeout, time.monotonic() - began)

@@ -31,6 +31,7 @@ Transport = Literal["tcp", "udp"]
 
 Warn = Callable[[str], None]
 _V4L2 = re.compile(r"/dev/video\d+")
+_PATIENCE_HLS = 30.0
 _SIZE = re.compile(r"[1-9]\d{1,4}x[1-9]\d{1,4}")
 
 
@@ -150,6 +151,11 @@ timeout=5, transport='tcp', certificates=None, size=None, pace=False, loop=False
         return self.kind in ("stream", "device") or self.pace
 
     @property
+    def patience(self) -> float:
+        """Seconds without video after which it is lost: HLS brings several at once, mostly every two to ten seconds."""
+        return max(self.timeout, _PATIENCE_HLS) if ".m3u8" in self.address.lower() else self.timeout
+
+    @property
     def ends(self) -> bool:
         """Whether its end is the end, and not something to come back from."""
         return self.kind in ("file", "images", "pipe")
@@ -207,7 +213,7 @@ def _once(source: Source, stop: threading.Event, pulse: Pulse, warn: Warn) -> It
             warn=warn,
         )
         return
-    silence = source.timeout if source.kind in ("stream", "device") else None
+    silence = source.patience if source.kind in ("stream", "device") else None
     how = Decoding(source.threads, source.max_pixels, source.rotate, source.longest, silence)
     hardware = accelerator(source.hardware)
     how_opened = {"hwaccel": hardware} if hardware else {}
@@ -218,6 +224,7 @@ def _once(source: Source, stop: threading.Event, pulse: Pulse, warn: Warn) -> It
             source.address,
             source.name,
             timeout=source.timeout,
+            silence=source.patience,
             transport=source.transport,
             certificates=source.certificates,
             **how_opened,
@@ -228,11 +235,14 @@ def _once(source: Source, stop: threading.Event, pulse: Pulse, warn: Warn) -> It
         decoder = Decoder(container, source.name, how, pulse=pulse, stop=stop)
         if silence is None:
             yield from whole(decoder, f"; {AS_A_FILE}" if source.kind == "pipe" else "")
-        elif decoder.seconds and source.address.lower().startswith("http"):
-            # A recording on a web server has a length and an end, and plays in its own time.
-            yield from _paced(decoder.pictures(), stop)
         else:
-            yield from decoder.pictures()
+            # A recording on a web server has a length and an end. It and HLS play in their own time: they are there
+            # as fast as they are read.
+            recorded = decoder.seconds and source.address.lower().startswith("http")
+            at_once = recorded or container.format.name == "hls"
+            yield from _paced(decoder.pictures(), stop) if at_once else decoder.pictures()
+            if recorded:
+                return
             raise SourceError(f"{source.name} was lost: the stream ended")
 
 

@@ -76,13 +76,14 @@ def test_uneven_time_steps_are_taken_as_they_are() -> None:
 
 
 def test_a_face_of_low_score_goes_on_with_a_track_and_begins_none() -> None:
-    tracker = Tracker()
+    tracker = Tracker(Tracking(confirm=1))
     for k in range(5):
         tracker.update(k * STEP, faces(box(100)))
     assert tracker.update(5 * STEP, faces(box(101), box(400), scores=[0.3, 0.3])).tolist() == [1, 0]
     for k in range(6, 20):
         assert tracker.update(k * STEP, faces(box(400), scores=[0.3])).tolist() == [0]
-    assert list(tracker.tracks) == [1]
+    assert tracker.update(20 * STEP, faces(box(101), scores=[0.3])).tolist() == [0]  # lost by now
+    assert tracker.update(21 * STEP, faces(box(101))).tolist() == [1]
 
 
 def test_a_face_seen_once_is_no_track() -> None:
@@ -107,10 +108,46 @@ def test_who_comes_back_elsewhere_keeps_the_id_before_a_new_one_is_given() -> No
     for k in range(10):
         seen(tracker, k * STEP, faces(box(100)), [3])
     for k in range(10):
-        found, _ = seen(tracker, 2 + k * STEP, faces(box(500, 300)), [3])
+        found, _ = seen(tracker, 2 + k * STEP, faces(box(3000, 2000)), [3])
         ids += found
     assert ids == [1] * 10
     assert tracker.tracks[1].first == 0
+    np.testing.assert_allclose(tracker.expected(2 + 10 * STEP).boxes[0], box(3000, 2000), atol=2)  # nobody ran there
+
+
+def test_a_new_face_waits_for_a_better_look_while_somebody_is_missing() -> None:
+    tracker = Tracker(Tracking(confirm=1, hold=0.12, every=0.08), SAME)
+    for k in range(10):
+        seen(tracker, k * STEP, faces(box(100)), [3])
+    ids, looked = zip(
+        *(seen(tracker, 2 + k * STEP, faces(box(3000)), [5 if k < 2 else 3]) for k in range(5)), strict=True
+    )
+    assert ids == ([0], [0], [1], [1], [1])
+    assert looked == (1, 0, 1, 0, 0)
+    ids, _ = zip(*(seen(tracker, 4 + k * STEP, faces(box(9000)), [5]) for k in range(5)), strict=True)
+    assert ids == ([0], [0], [0], [2], [2])
+
+
+def test_of_two_who_resemble_the_missing_one_only_one_can_be() -> None:
+    tracker = Tracker(Tracking(confirm=1), SAME)
+    for k in range(10):
+        seen(tracker, k * STEP, faces(box(100)), [3])
+    assert seen(tracker, 2, faces(box(100), box(5000)), [3, 3])[0] == [1, 2]
+
+
+def test_a_face_between_two_who_were_near_each_other_goes_to_the_one_it_resembles() -> None:
+    for person in (0, 1):
+        tracker = Tracker(same=SAME)
+        for k in range(10):
+            seen(tracker, k * STEP, faces(box(100), box(150)), [0, 1])
+        assert seen(tracker, 14 * STEP, faces(box(125)), [person])[0] == [person + 1]
+
+
+def test_a_track_beside_which_a_second_face_comes_up_keeps_its_own() -> None:
+    tracker = Tracker(same=SAME)
+    for k in range(10):
+        seen(tracker, k * STEP, faces(box(100)), [0])
+    assert seen(tracker, 14 * STEP, faces(box(104), box(90)), [1, 0])[0] == [0, 1]
 
 
 def test_who_comes_back_as_somebody_else_or_after_too_long_is_a_new_track() -> None:
@@ -178,6 +215,9 @@ def test_faces_are_expected_between_the_frames_looked_at() -> None:
     tracker.update(50 * STEP, faces())
     assert len(tracker.expected(50 * STEP)) == 1  # for a moment only
     assert len(tracker.expected(55 * STEP)) == 0
+    for time in (10.0, 11.0, 12.0):
+        tracker.update(time, faces(box(100)))
+    assert len(tracker.expected(12.8)) == 1  # nobody looked since
 
 
 def test_hundreds_of_faces_keep_their_tracks() -> None:

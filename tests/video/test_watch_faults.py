@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.films import film
@@ -230,3 +231,26 @@ def test_a_source_that_freezes_and_comes_back_larger(
             assert watched.of("door", "camera_lost") == []
     finally:
         station.close()
+
+
+@pytest.mark.slow
+def test_memory_stays_flat(lfw_photo: Callable[[str, int], bytes], tmp_path: Path) -> None:
+    """Two and a half minutes of looped video, 50 frames a second of each camera: as many frames as in ten at 12."""
+    films = [portrait(tmp_path / f"{name}.mp4", lfw_photo(name, 2), seconds=20, rate=50) for name in PEOPLE]
+    cameras = [Camera(name=path.stem, source=str(path), as_camera=True, loop=True, gap=0.3) for path in films]
+    with Watched(cameras, workers=1) as watched:
+
+        def held() -> tuple[float, int]:
+            """Return MiB and open files of all processes below this one."""
+            running = [psutil.Process(pid) for pid in (*watched.watch.processes, *watched.captures())]
+            return sum(p.memory_full_info().uss for p in running) / 2**20, sum(p.num_fds() for p in running)
+
+        for camera in cameras:
+            watched.goes_on(camera.name, 100)
+        time.sleep(30)
+        before, files = held()
+        time.sleep(120)
+        after, files_after = held()
+        assert after - before < 20, (before, after)
+        assert files_after == files
+        assert [status.restarts for status in watched.watch.status()] == [0, 0]

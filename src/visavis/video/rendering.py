@@ -37,6 +37,7 @@ OUTPUT_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 _CODEC = "libx264"
 _PRESET = "veryfast"  # half the time of the encoder's own choice, for files a tenth larger
 _BT709, _BT601, _LIMITED = 1, 6, 1  # ITU-T H.273, as codecs have it
+_SWS_BT709, _SWS_BT601 = 1, 5  # and as swscale has it
 _TICKS = 90_000  # a second, where the source's own are unfit
 _LEAD = 0.05  # seconds of sound before the first picture that are kept: coders begin with some
 _GAP = 0.5  # seconds without the face after which its box is not drawn
@@ -190,7 +191,9 @@ class _Writer:
         self, path: Path, rate: float | None, ticks: Fraction, quality: int, threads: int, sound: _Sound
     ) -> None:
         import av
+        from av.video.reformatter import VideoReformatter
 
+        self._scaler = VideoReformatter()  # one for all frames: making it takes longer than its work
         options = {"movflags": "+faststart"} if path.suffix.lower() != ".mkv" else {}
         self._container = av.open(str(path), "w", options=options)
         self._rate = Fraction(rate or 25.0).limit_denominator(1001)
@@ -221,9 +224,12 @@ class _Writer:
         if image.shape[:2] != (height, width):
             down, right = height - image.shape[0], width - image.shape[1]
             image = np.asarray(cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REPLICATE), np.uint8)
-        colors = "ITU709" if _high_definition(width, height) else "ITU601"
-        picture = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
-            format="yuv420p", dst_colorspace=colors, dst_color_range="MPEG"
+        colors = _SWS_BT709 if _high_definition(width, height) else _SWS_BT601
+        picture = self._scaler.reformat(
+            av.VideoFrame.from_ndarray(image, format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=colors,
+            dst_color_range=_LIMITED,
         )
         picture.pts, picture.time_base = round(time / self._ticks), self._ticks
         self.sound.until(time)

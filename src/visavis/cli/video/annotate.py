@@ -15,6 +15,7 @@ from visavis.cli.video.reading import (
     Film,
     Force,
     Watching,
+    cores,
     film_file,
     free_file,
     people_of,
@@ -64,7 +65,13 @@ def annotate(
             recording = watching.record(path, models, machine, people, report, every=every, label="looking for faces")
         with progress("writing", report) as say:
             made = annotate_video(
-                recording, target, quality=encoding.quality, sound=not encoding.mute, scale=scale, progress=say
+                recording,
+                target,
+                quality=encoding.quality,
+                sound=not encoding.mute,
+                scale=scale,
+                threads=cores(machine),
+                progress=say,
             )
         report.fields(
             video=str(path),

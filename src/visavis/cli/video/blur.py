@@ -12,7 +12,7 @@ import typer
 from visavis.cli.faces import counted
 from visavis.cli.options import Detection, Json, Machine, Recognition, unpacked
 from visavis.cli.report import Report
-from visavis.cli.video.reading import Encoding, Film, Force, Watching, film_file, free_file, problem_of, progress
+from visavis.cli.video.reading import Encoding, Film, Force, Watching, cores, film_file, free_file, problem_of, progress
 from visavis.errors import InputError
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def blur(
                 method=method,
                 quality=encoding.quality,
                 sound=not encoding.mute,
+                threads=cores(machine),
                 progress=say,
             )
         for name in sorted(set(whom.names) - set(recording.subjects)):

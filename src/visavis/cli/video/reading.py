@@ -22,12 +22,21 @@ if TYPE_CHECKING:
     from visavis.pipeline import Analyzer
     from visavis.video.recording import Progress, Recording
 
-__all__ = ["Encoding", "Film", "Force", "Watching", "film_file", "free_file", "people_of", "problem_of"]
+__all__ = [
+    "Encoding",
+    "Film",
+    "Force",
+    "Watching",
+    "cores",
+    "film_file",
+    "free_file",
+    "people_of",
+    "problem_of",
+    "progress",
+]
 
 Film = Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there already.")]
-
-_SMALLEST = 28  # pixels: smaller faces are recognized badly
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ class Watching:
         report: Report,
         *,
         every: float,
-        share: float = 24.0,
+        share: float = 22.5,
         looks: bool = False,
         start: datetime | None = None,
         label: str = "looking",
@@ -91,15 +100,14 @@ class Watching:
         share
             Faces are looked for from this share of the frame's height on, where --min-face says nothing.
         """
-        from visavis.video.following import Following
+        from visavis.video.following import Following, smallest_face
         from visavis.video.frames import video
         from visavis.video.identity import Naming
         from visavis.video.recording import record
 
         info = video(path)
         if models.min_face is None:
-            smaller = min(info.width, info.height)
-            models = replace(models, min_face=float(max(_SMALLEST, smaller / share)))
+            models = replace(models, min_face=smallest_face(info.width, info.height, share))
         analyzer = models.analyzer(machine)
         how = Following(naming=Naming(fpir=self.fpir) if self.fpir is not None else Naming())
         rotate = self._turn(path, analyzer)
@@ -146,6 +154,13 @@ def progress(what: str, report: Report) -> Iterator[Progress | None]:
             bar.update(task, completed=done, total=length, at=f"{clock(done)}{whole}")
 
         yield say
+
+
+def cores(machine: Machine) -> int:
+    """Return how many cores to encode with."""
+    from visavis.models.session import EngineOptions
+
+    return EngineOptions.choose(threads=machine.threads).threads
 
 
 def film_file(given: str) -> Path:

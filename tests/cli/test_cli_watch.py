@@ -433,6 +433,16 @@ def test_files_that_are_interrupted_say_so(tmp_path: Path, lfw_photo: Photo) -> 
     assert watch.events[-1]["kind"] == "left"
 
 
+def test_a_video_on_standard_input(films: Path, people: Path) -> None:
+    command = [sys.executable, "-m", "visavis", "watch", "-", "--json", "-g", str(people)]
+    with (films / "known.mp4").open("rb") as stream:
+        done = subprocess.run(command, stdin=stream, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    *events, document = map(json.loads, done.stdout.splitlines())
+    assert {(event["camera"], event.get("subject")) for event in events} == {("stdin", None), ("stdin", "阿贝尔")}
+    assert document["frames"] == 25
+
+
 def test_a_reader_that_goes_away_ends_it(films: Path) -> None:
     command = [sys.executable, "-m", "visavis", "watch", f"yard={films / 'stranger.mp4'}", "--loop", "--gap", "0.5"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as watch:

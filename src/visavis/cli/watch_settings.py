@@ -136,7 +136,7 @@ def _holds_videos(folder: Path) -> bool:
 
 
 def _is_path(source: str) -> bool:
-    return source == "-" or Path(source).expanduser().exists()
+    return Path(source).expanduser().exists()
 
 
 def _view(look: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class View:
     detect_every
         Faces are looked for in every such frame.
     min_face
-        Height in pixels of the smallest face looked for; None: the detector's own.
+        Height in pixels of the smallest face looked for; None: `visavis.video.following.smallest_face`.
     longest
         Frames are shrunk until their longer side has at most so many pixels; None: as they come.
     hardware, timeout, transport, size

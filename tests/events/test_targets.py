@@ -134,15 +134,11 @@ def test_answers_that_mean_no(status, final):
 
 @pytest.mark.parametrize(
     ("header", "low", "high"),
-    [
-        ("120", 120, 120),
-        (format_datetime(datetime.now(UTC) + timedelta(seconds=500), usegmt=True), 300, 500),
-        (format_datetime(datetime.now(UTC) - timedelta(seconds=500), usegmt=True), 0, 0),
-        ("soon", None, None),
-        ("-5", None, None),
-    ],
+    [("120", 120, 120), (500, 300, 500), (-500, 0, 0), ("soon", None, None), ("-5", None, None)],
 )
 def test_what_a_server_asks_to_wait(header, low, high):
+    if isinstance(header, int):  # a date, so many seconds from now
+        header = format_datetime(datetime.now(UTC) + timedelta(seconds=header), usegmt=True)
     with web_server(lambda _: (503, {"Retry-After": header})) as server, pytest.raises(DeliveryError) as caught:
         Webhook(webhook=server.url).send(NOTICE)
     if low is None:

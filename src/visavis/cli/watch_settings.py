@@ -75,8 +75,7 @@ def composed(
     settings = replace(settings, alerts=_alerts(settings, notify, sinks))
     if settings.events is None and needs_store(settings):
         beside = Path() if config is None else Path(config).parent
-        at_server = settings.gallery is not None and "://" in settings.gallery
-        settings = replace(settings, events=settings.gallery if at_server else str(beside / "events.db"))
+        settings = replace(settings, events=str(beside / "events.db"))
     return settings
 
 

@@ -200,6 +200,7 @@ class _Writer:
         self._ticks, self._quality, self._threads = ticks, quality, threads
         self._stream: Any = None
         self.sound = sound
+        self._pts = -1
         self.frames = 0
         self.last = 0.0
         self.size = (0, 0)
@@ -231,7 +232,8 @@ class _Writer:
             dst_colorspace=colors,
             dst_color_range=_LIMITED,
         )
-        picture.pts, picture.time_base = round(time / self._ticks), self._ticks
+        self._pts = max(round(time / self._ticks), self._pts + 1)  # two frames of one time come one after the other
+        picture.pts, picture.time_base = self._pts, self._ticks
         self.sound.until(time)
         self._mux(picture)
         self.frames, self.last = self.frames + 1, time

@@ -27,8 +27,12 @@ from visavis.events.rules import unenrolled
 from visavis.files import reason
 from visavis.pipeline import FILLER, Analyzer
 from visavis.video.cameras import Camera, Settings
+from visavis.video.conversion import shrunk_size
 from visavis.video.decoding import require_library
+from visavis.video.following import smallest_face
+from visavis.video.identity import Naming
 from visavis.video.live_view import LiveView
+from visavis.video.naming import require_names
 from visavis.video.reading import follow_source
 from visavis.video.snapshots import kept
 from visavis.video.watch import Watch
@@ -36,6 +40,7 @@ from visavis.video.watch import Watch
 if TYPE_CHECKING:
     from visavis.gallery import Gallery
     from visavis.types import Image
+    from visavis.video.decoding import VideoInfo
 
 __all__ = ["run"]
 
@@ -67,7 +72,8 @@ def run(report: Report, settings: Settings, machine: Machine) -> int:
                     collection=settings.collection,
                     fpir=settings.fpir,
                     snapshots=None if keeping is None else keeping.pictures,
-                    workers=settings.workers or machine.threads,
+                    workers=settings.workers,
+                    threads=machine.threads,
                 )
             )
             if settings.live is not None:
@@ -209,8 +215,11 @@ class _Session:
     def _read_one(self, camera: Camera) -> Iterator[Event]:
         source = camera.parsed()
         progress = self._screen.progress = Progress(camera.name)
-        start, length = _start(source)
-        analyzer = self._settings.models.analyzer(min_face=camera.min_face, threads=self._threads)
+        start, info = _start(source)
+        size = camera.min_face
+        if size is None and info is not None:
+            size = smallest_face(*shrunk_size(info.width, info.height, camera.longest))
+        analyzer = self._settings.models.analyzer(min_face=size, threads=self._threads)
         lookout = camera.lookout(analyzer, self._gallery, self._settings.fpir, start)
         every = 1 / camera.fps if camera.fps and source.kind != "images" else 0.0
         looked = follow_source(
@@ -220,7 +229,7 @@ class _Session:
         for frame, _, events in looked:
             if frame is not None:
                 self._frames += 1
-                progress.at(frame.time, length)
+                progress.at(frame.time, None if info is None else info.seconds)
             for event in events:
                 yield event if frame is None or folder is None else self._pictured(event, frame.image, folder)
 
@@ -254,15 +263,15 @@ def _keeping(
     return keeping
 
 
-def _start(source: Any) -> tuple[datetime, float | None]:
-    """Return when a source's first picture was taken, and how many seconds it has, where that is known."""
+def _start(source: Any) -> tuple[datetime, VideoInfo | None]:
+    """Return when a source's first picture was taken, and what its container says, where it is a file."""
     from visavis.video.frames import video
     from visavis.video.recording import started
 
     if source.kind != "file":
         return datetime.now(timezone.utc), None
     info = video(source.address)
-    return started(source.address, info), info.seconds
+    return started(source.address, info), info
 
 
 def _gallery(stack: contextlib.ExitStack, report: Report, settings: Settings, analyzer: Analyzer) -> Gallery | None:
@@ -276,6 +285,7 @@ def _gallery(stack: contextlib.ExitStack, report: Report, settings: Settings, an
             f"{settings.gallery} holds templates of {', '.join(models)}, not of {analyzer.model}; "
             f"watch with --recognizer {next(iter(models))}, or remake it: visavis gallery remake"
         )
+    require_names(gallery, analyzer, Naming() if settings.fpir is None else Naming(fpir=settings.fpir))
     if not models:
         report.warn(f"{settings.gallery} holds nobody yet, so everybody is unknown")
     for warning in unenrolled(settings.alerts.rules, [subject.name for subject in gallery.list()]):

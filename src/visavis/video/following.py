@@ -23,8 +23,8 @@ from visavis.video.tracking import Look, Track, Tracker, Tracking
 
 __all__ = ["Follower", "Following", "Seen", "smallest_face", "video_analyzer"]
 
-_LEAST_FACE = 28.0
-_FACES_ACROSS = 40
+_LEAST_FACE = 28.0  # pixels
+_SHARE = 22.5  # of the shorter side of a frame
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,10 @@ class Seen:
     problem: str | None = None
 
 
-def smallest_face(width: int, height: int) -> float:
+def smallest_face(width: int, height: int, share: float = _SHARE) -> float:
     """Return the height in pixels of the smallest face to look for in video of this size.
 
-    A fortieth of the longer side, and at least 28: faces that are smaller can't be named (docs/identity.md), and
+    This share of the shorter side, and at least 28: faces that are smaller can't be named (docs/identity.md), and
     looking for them costs most of the time.
 
     Examples
@@ -94,7 +94,7 @@ def smallest_face(width: int, height: int) -> float:
     >>> smallest_face(1920, 1080), smallest_face(640, 480)
     (48.0, 28.0)
     """
-    return max(_LEAST_FACE, max(width, height) / _FACES_ACROSS)
+    return max(_LEAST_FACE, min(width, height) / share)
 
 
 def video_analyzer(width: int, height: int, **options: Any) -> Analyzer:

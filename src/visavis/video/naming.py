@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from visavis.errors import GalleryError, ModelMismatch, VisavisError
+from visavis.errors import ModelMismatch, VisavisError
 from visavis.gallery import Gallery
 from visavis.pipeline import Analyzer
 from visavis.recognition.compare import OperatingPoint, fmr_at, operating_point
@@ -22,22 +22,22 @@ _RETRY_SECONDS = 1.0
 def require_names(gallery: Gallery, analyzer: Analyzer, how: Naming | None = None) -> None:
     """Raise if a gallery can give no names to faces from this analyzer: to be called before cameras are opened.
 
+    One that holds nobody is fine: people may be enrolled meanwhile.
+
     Raises
     ------
-    GalleryError
-        If nobody is enrolled, or the gallery can't be read.
     ModelMismatch
         If it holds templates of other models only.
     CalibrationError, InputError
         If the thresholds asked for can't be had.
+    GalleryError
+        If it can't be read.
     """
     held = gallery.models
-    if not held:
-        raise GalleryError("nobody is enrolled in the gallery, so nobody can be named; enroll someone first")
-    if analyzer.model not in held:
+    if held and analyzer.model not in held:
         raise ModelMismatch(
-            f"the gallery holds templates of {', '.join(sorted(held))}, none of {analyzer.model!r}; choose that "
-            "recognizer, enroll with this one, or remake the templates from kept crops"
+            f"the gallery holds templates of {', '.join(sorted(held))}, none of {analyzer.model!r}: take that "
+            "recognizer, enroll with this one, or remake the templates from kept crops: visavis gallery remake"
         )
     _point(gallery, analyzer, how or Naming())
 

@@ -30,7 +30,7 @@ from visavis.processes import answers, line, restored
 from visavis.types import Image
 from visavis.video.cameras import Camera
 from visavis.video.feed import Feed, Taken
-from visavis.video.following import Seen
+from visavis.video.following import Seen, smallest_face
 from visavis.video.frames import Frame
 from visavis.video.lookout import Lookout
 from visavis.video.preview import Previews
@@ -110,7 +110,7 @@ class _Worker:
             _Watched(camera, Feed(source, camera.fps, folders, self.wake))
             for camera, source in zip(task.cameras, task.sources, strict=True)
         ]
-        self._analyzers: dict[float | None, Analyzer] = {}
+        self._analyzers: dict[float, Analyzer] = {}
         self._gallery: Gallery | None = None
         self._telling = threading.Lock()
         self._folders = folders
@@ -122,10 +122,8 @@ class _Worker:
 
     def run(self) -> None:
         """Look at pictures until told to stop."""
-        for watched in self._cameras:  # what loads later keeps a frame waiting
-            analyzer = self._analyzer(watched.camera)
-            analyzer.analyze(np.zeros((64, 64, 3), np.uint8))
-            analyzer.detect([np.zeros((64, 64, 3), np.uint8)])
+        for watched in self._cameras:  # as for small frames; how large they are tells the first one
+            analyzer = self._analyzer(watched.camera.min_face or smallest_face(0, 0))
         if self._task.gallery is not None:
             self._gallery = open_gallery(self._task.gallery, collection=self._task.collection, analyzer=analyzer)
         tended = told = 0.0
@@ -186,7 +184,7 @@ class _Worker:
             return
         try:
             if watched.lookout is None:
-                watched.lookout = self._lookout(watched.camera, taken.at - taken.time)
+                watched.lookout = self._lookout(watched.camera, taken)
             seen, events = watched.lookout.step(Frame(taken.number, taken.time, taken.image), taken.at)
             for event in events:
                 self._event(watched, event, taken.image)
@@ -217,14 +215,18 @@ class _Worker:
                 watched.unsaved = f"no snapshots: {reason(error)}"
         self._tell({"event": event.to_dict()})
 
-    def _lookout(self, camera: Camera, start: float) -> Lookout:
-        at = datetime.fromtimestamp(start, timezone.utc)
-        return camera.lookout(self._analyzer(camera), self._gallery, self._task.fpir, at)
+    def _lookout(self, camera: Camera, first: Taken) -> Lookout:
+        at = datetime.fromtimestamp(first.at - first.time, timezone.utc)
+        height, width = first.image.shape[:2]
+        analyzer = self._analyzer(camera.min_face or smallest_face(width, height))
+        return camera.lookout(analyzer, self._gallery, self._task.fpir, at)
 
-    def _analyzer(self, camera: Camera) -> Analyzer:
-        size = camera.min_face
+    def _analyzer(self, size: float) -> Analyzer:
         if size not in self._analyzers:
-            self._analyzers[size] = self._task.models.analyzer(min_face=size, threads=self._task.threads)
+            made = self._task.models.analyzer(min_face=size, threads=self._task.threads)
+            made.analyze(np.zeros((64, 64, 3), np.uint8))  # what loads later keeps a frame waiting
+            made.detect([np.zeros((64, 64, 3), np.uint8)])
+            self._analyzers[size] = made
         return self._analyzers[size]
 
     def _tell(self, what: dict[str, Any]) -> None:

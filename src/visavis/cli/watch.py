@@ -66,6 +66,9 @@ class Keep:
             help="Keep events in this store; or postgresql://USER@HOST/DATABASE.",
         ),
     ] = None
+    pictures: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder of snapshots; else beside the store's file.")
+    ] = None
     jsonl: Annotated[str | None, typer.Option(metavar="FILE", help="Append events to a file of JSON lines.")] = None
     csv: Annotated[str | None, typer.Option(metavar="FILE", help="Append events to a CSV file.")] = None
     keep: Annotated[
@@ -140,7 +143,13 @@ def watch(
     with Report("watch", as_json=as_json, columns=columns(), endless=True) as report:
         given = {name for name in context.params if context.get_parameter_source(name).name != "DEFAULT"}  # type: ignore[union-attr]
         values = {"gallery": gallery, "collection": collection, "fpir": fpir, "live": live, "workers": workers}
-        values |= {"events": keep.events, "jsonl": keep.jsonl, "csv": keep.csv, "keep_days": keep.keep}
+        values |= {
+            "pictures": keep.pictures,
+            "events": keep.events,
+            "jsonl": keep.jsonl,
+            "csv": keep.csv,
+            "keep_days": keep.keep,
+        }
         settings = composed(
             config,
             sources or (),

@@ -115,7 +115,7 @@ class Keeping:
 def _folder(path: Path | None) -> Path:
     if path is None:
         raise InputError(
-            'snapshots need a folder where the store is on a server: say pictures = "FOLDER" in the settings'
+            "snapshots need a folder where the store is on a server: give --pictures DIR, or pictures in the settings"
         )
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -50,6 +50,7 @@ class Gallery:
         self._indexes = store.LiveIndexes(database, collection)
         self._calibrations: dict[str, Calibration | None] = {}
         self._opening = database.openings
+        self._followed: tuple[int, ...] = ()
 
     # ---- enrolling
     # -------------------------------------------------------------------------------------------
@@ -397,6 +398,10 @@ class Gallery:
         if version[0] != self._opening:
             self._opening = version[0]
             self._indexes = store.LiveIndexes(self._database, self.collection)
+        if version != self._followed:
+            with self._database.reading() as connection:
+                self._indexes.refresh(connection)  # what another process erased must not stay in this one's memory
+            self._followed = version
         return version
 
     @property

@@ -49,7 +49,7 @@ class View:
         Height in pixels of the smallest face looked for; None: `visavis.video.following.smallest_face`.
     longest
         Frames are shrunk until their longer side has at most so many pixels; None: as they come.
-    hardware, timeout, transport, size
+    hardware, timeout, transport, certificates, size
         As `visavis.video.sources.Source` takes them.
     lines, zones
         Where to look for ``line_crossed`` and ``dwell``: ``[[camera.line]]``, ``[[camera.zone]]``.
@@ -72,6 +72,7 @@ class View:
     hardware: str = "auto"
     timeout: Seconds = 10.0
     transport: Literal["tcp", "udp"] = "tcp"
+    certificates: str | None = None
     size: str | None = None
     lines: tuple[Line, ...] = field(default=(), metadata={"key": "line"})
     zones: tuple[Zone, ...] = field(default=(), metadata={"key": "zone"})
@@ -142,6 +143,7 @@ class Camera(View):
             hardware=self.hardware,
             timeout=self.timeout,
             transport=self.transport,
+            certificates=self.certificates,
             size=self.size,
         )
         if source.kind not in ("file", "images"):

@@ -38,6 +38,7 @@ def opened_device(address: str, name: str, size: str | None, fps: float | None, 
     form = _FORMATS.get(platform.system(), "")
     if not any(form in known.split(",") for known in av.formats_available):
         raise SourceError(f"{name} can't be opened: this FFmpeg reads no cameras; take PyAV's own wheel, or a stream")
+    fps = fps or (30.0 if form == "avfoundation" else None)  # which takes no camera without being told a rate it has
     options = ({"video_size": size} if size else {}) | ({"framerate": f"{fps:g}"} if fps else {})
     with opened_within(camera_of(address, name), name, timeout, {"format": form, "options": options}) as container:
         yield container

@@ -292,6 +292,24 @@ def test_a_reader_that_stays_makes_it_an_error_never_a_success(tmp_path: Path, v
         assert found(tmp_path) == []
 
 
+def test_a_server_that_others_keep_busy_is_finished_later(
+    postgres: str, places: Callable[[str], list[Path]], visit: Visits
+) -> None:
+    import psycopg
+
+    with open_events(postgres) as store:
+        store.add_all(visit("r", 1, NAME))
+        with psycopg.connect(postgres) as reader:
+            reader.execute("SELECT count(*) FROM visavis_events.events")
+            with pytest.raises(EventStoreBusy, match="the events are deleted, but another process is using"):
+                store.erase(NAME, timeout=0.2)
+        assert store.erasure_pending
+        assert len(store) == 0
+    with open_events(postgres) as store:
+        assert not store.erasure_pending
+        assert found(*places(postgres)) == []
+
+
 def test_what_lies_on_another_machine_is_finished_there(
     postgres: str, visit: Visits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

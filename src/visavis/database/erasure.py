@@ -25,6 +25,7 @@ from sqlalchemy import Connection, delete, insert
 from visavis.database.contents import Contents
 from visavis.database.file import DatabaseFile
 from visavis.database.server import Server
+from visavis.errors import VisavisError
 
 __all__ = ["finish", "is_pending", "mark"]
 
@@ -68,7 +69,10 @@ def finish(database: DatabaseFile | Server, timeout: float, what: str = "the sub
     with database.reading() as connection:
         word = database.contents.value(connection, _PENDING)
     if isinstance(database, Server):
-        database.rewrite(timeout)
+        try:
+            database.rewrite(timeout)
+        except database.contents.busy:
+            raise _unfinished(database, what) from None
     else:
         with database.alone() as raw:
             _until(until, database, lambda: _vacuumed(raw), what)
@@ -80,16 +84,20 @@ def finish(database: DatabaseFile | Server, timeout: float, what: str = "the sub
 
 
 def _until(until: float, database: DatabaseFile, act: Callable[[], bool], what: str) -> None:
-    noun = database.contents.noun
     pause = 0.01
     while not act():
         if time.monotonic() >= until:
-            raise database.contents.busy(
-                f"{database.path}: {what} deleted, but another process is using the {noun}, so bytes of it "
-                f"may remain in the files; erase again, or open the {noun} again, when that process is done"
-            )
+            raise _unfinished(database, what)
         time.sleep(min(pause, max(0.0, until - time.monotonic())))
         pause = min(pause * 2, 0.5)
+
+
+def _unfinished(database: DatabaseFile | Server, what: str) -> VisavisError:
+    noun = database.contents.noun
+    return database.contents.busy(
+        f"{database.where}: {what} deleted, but another process is using the {noun}, so bytes of it "
+        f"may remain in the files; erase again, or open the {noun} again, when that process is done"
+    )
 
 
 def _vacuumed(raw: sqlite3.Connection) -> bool:

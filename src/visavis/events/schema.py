@@ -149,7 +149,9 @@ removals = Table(
 # What a server learns of values, to plan queries, it keeps in a table of its own, where names would outlive an erasure.
 for _table, _names in ((events, ("subject", "corrects")), (aliases, ("old", "new")), (deliveries, ("problem",))):
     for _name in _names:
-        _blind = DDL(f"ALTER TABLE %(fullname)s ALTER COLUMN {_name} SET STATISTICS 0")
+        _blind = DDL(  # type: ignore[no-untyped-call]
+            f"ALTER TABLE %(fullname)s ALTER COLUMN {_name} SET STATISTICS 0"
+        )
         listen(_table, "after_create", _blind.execute_if(dialect="postgresql"))
 
 CONTENTS = Contents(

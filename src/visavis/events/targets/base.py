@@ -7,14 +7,16 @@ import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from visavis.errors import DeliveryError, InputError
 from visavis.events.event import Event
-from visavis.events.store import EventStore
 from visavis.files import reason
 from visavis.settings import Seconds
+
+if TYPE_CHECKING:
+    from visavis.events.store import EventStore
 
 __all__ = ["LARGEST_PICTURE", "Notice", "Target", "refused", "split_address"]
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from visavis.errors import DeliveryError, VisavisError
 from visavis.events.copies import Copy, CopyKind
-from visavis.events.store import EventStore
 from visavis.events.targets.base import Notice, Target
 from visavis.files import printable_path
 from visavis.settings import Location
+
+if TYPE_CHECKING:
+    from visavis.events.store import EventStore
 
 __all__ = ["CsvFile", "JsonlFile"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from visavis import open_gallery
-from visavis.errors import CalibrationError, InputError, ModelMismatch
+from visavis.errors import CalibrationError, GalleryBusy, InputError, ModelMismatch
 from visavis.events.event import Event
 from visavis.events.timeline import visits
 from visavis.gallery import Gallery
@@ -191,6 +191,30 @@ def test_a_gallery_made_anew_in_its_place_is_taken(
     rest = [follower.step(*one) for one in zip(clip[2:], found[2:], strict=True)]
     assert rest[-1].problem is None
     assert subjects(rest[-1]) == ["bea"]
+
+
+def test_a_busy_gallery_is_asked_again_a_second_later(
+    clip: list[Frame], found: list[Faces], analyzer: Analyzer, people: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people.enroll("ada", clip[50].image)
+    asked: list[float] = []
+
+    def locked(*_: object, **__: object) -> None:
+        asked.append(follower._last)
+        raise GalleryBusy("people.db: another process holds the gallery")
+
+    follower = Follower(analyzer, people)
+    with monkeypatch.context() as busy:
+        busy.setattr(Gallery, "identify", locked)
+        during = [follower.step(*one) for one in zip(clip[:40], found[:40], strict=True)]
+    assert during[-1].problem == "people.db: another process holds the gallery"
+    assert subjects(during[-1]) == [None]
+    assert len(asked) == 2, "not in each frame"
+    assert 1.0 <= asked[1] - asked[0] < 1.1
+    rest = [follower.step(*one) for one in zip(clip[40:], found[40:], strict=True)]
+    assert subjects(rest[-1]) == [None], "its second is not over"
+    later = follower.step(replace(clip[59], time=clip[59].time + 0.7), found[59])
+    assert (later.problem, subjects(later)) == (None, ["ada"])
 
 
 def test_a_closed_gallery_is_a_problem_and_no_crash(

@@ -241,7 +241,7 @@ class Courier:
         return folder / name
 
     def _trouble(self, problem: str | None) -> None:
-        if problem != self._problem:
+        if problem != self._problem and time.monotonic() < self._deadline:  # after it nobody listens any more
             self._say(f"{self._name}: {problem}; it is tried again" if problem else f"{self._name}: delivers again")
         self._problem = problem
 

@@ -107,7 +107,6 @@ def test_folders_of_photos_and_of_films_and_a_named_source(run: Run, films: Path
 
 
 def test_frames_are_left_out_only_where_asked(run: Run, films: Path) -> None:
-    assert run("watch", films / "known.mp4", "--json", "--fps", "5").out.count("\n") >= 1
     frames = [
         json.loads(run("watch", films / "known.mp4", "--json", *options).out.splitlines()[-1])["frames"]
         for options in ([], ["--detect-every", "5"], ["--fps", "5"])
@@ -421,7 +420,7 @@ def test_files_and_cameras_at_once_until_it_is_told_to_end(films: Path, people: 
 
 def test_files_that_are_interrupted_say_so(tmp_path: Path, lfw_photo: Photo) -> None:
     photo = load_image(lfw_photo("Ahmed_Chalabi", 2))
-    long = film(tmp_path / "long.mp4", (frame for _ in range(15) for frame in moving(photo, 60, step=1)))
+    long = film(tmp_path / "long.mp4", (frame for _ in range(8) for frame in moving(photo, 60, step=1)))
     watch = Running(long, "--json")
     try:
         watch.until(bool, "event")
@@ -429,7 +428,7 @@ def test_files_that_are_interrupted_say_so(tmp_path: Path, lfw_photo: Photo) -> 
     finally:
         watch.kill()
     document = json.loads(watch.out[-1])
-    assert 0 < document["frames"] < 900
+    assert 0 < document["frames"] < 480
     assert watch.events[-1]["kind"] == "left"
 
 

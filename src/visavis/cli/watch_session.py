@@ -7,6 +7,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _TICK_SECONDS = 0.25
+_END_SECONDS = 10.0
 
 
 def run(report: Report, settings: Settings, machine: Machine) -> int:
@@ -79,6 +81,8 @@ def run(report: Report, settings: Settings, machine: Machine) -> int:
             if settings.live is not None:
                 view = stack.enter_context(LiveView(watch, settings.live))
                 report.say(f"live view: {view.url}")
+        elif settings.live is not None:
+            report.warn("the live view shows cameras, and there is none; play files as cameras with --as-camera")
         session = _Session(report, settings, analyzer, gallery, keeping, whole, watch)
         with _ended_by_signals(session.stop):
             session.run()
@@ -115,11 +119,11 @@ class _Session:
         self._threads = analyzer.options.threads
         self._totals = Totals()
         self._screen = Screen(report, self._totals)
-        self._happened: queue.Queue[Event | VisavisError | None] = queue.Queue(1000)
+        self._happened: queue.Queue[Event | Exception | None] = queue.Queue(1000)
         self._stopped = threading.Event()
         self._files = frozenset(camera.name for camera in whole)
         self._frames = 0
-        self._interrupted = False
+        self._cut_short = False
 
     def stop(self) -> None:
         """Begin to end; may be called by a signal handler."""
@@ -133,21 +137,32 @@ class _Session:
         if self._watch is not None:
             givers.append(threading.Thread(target=self._give, args=[self._watch.events], daemon=True))
         running = len(givers)
-        with self._screen.shown():
-            for giver in givers:
-                giver.start()
-            while running:
-                with contextlib.suppress(queue.Empty):
-                    happened = self._happened.get(timeout=_TICK_SECONDS)
-                    if isinstance(happened, Event):
-                        self._take(happened)
-                    elif happened is None:
-                        running -= 1
-                    else:
-                        raise happened
-                if self._keeping is not None:
-                    self._totals.pending = self._keeping.pending
-                self._screen.update([] if self._watch is None else self._watch.status())
+        try:
+            with self._screen.shown():
+                for giver in givers:
+                    giver.start()
+                while running:
+                    with contextlib.suppress(queue.Empty):
+                        happened = self._happened.get(timeout=_TICK_SECONDS)
+                        if isinstance(happened, Event):
+                            self._take(happened)
+                        elif happened is None:
+                            running -= 1
+                        else:
+                            raise happened
+                    if self._keeping is not None:
+                        self._totals.pending = self._keeping.pending
+                    self._screen.update([] if self._watch is None else self._watch.status())
+        finally:
+            self._leave(givers)
+
+    def _leave(self, givers: Sequence[threading.Thread]) -> None:
+        """Wait until nobody uses what is closed next; after a failure somebody may still want to give."""
+        self.stop()
+        deadline = time.monotonic() + _END_SECONDS
+        while any(giver.is_alive() for giver in givers) and time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty):
+                self._happened.get(timeout=_TICK_SECONDS)
 
     def end(self) -> int:
         """Say what came together, and return the exit code."""
@@ -174,7 +189,7 @@ class _Session:
             unknown=totals.unknown,
             pending=totals.pending,
         )
-        if self._whole and self._stopped.is_set() and self._watch is None:
+        if self._cut_short and self._watch is None:
             return 130
         return report.end()
 
@@ -183,7 +198,7 @@ class _Session:
         try:
             for event in events():
                 self._happened.put(event)
-        except VisavisError as error:
+        except Exception as error:  # noqa: BLE001 (raised again where the command's errors are told)
             self._happened.put(error)
         finally:
             self._happened.put(None)
@@ -201,6 +216,7 @@ class _Session:
         """Go through the files, one after the other."""
         for camera in self._whole:
             if self._stopped.is_set():
+                self._cut_short = True
                 return
             before = self._frames
             try:
@@ -232,6 +248,7 @@ class _Session:
                 progress.at(frame.time, None if info is None else info.seconds)
             for event in events:
                 yield event if frame is None or folder is None else self._pictured(event, frame.image, folder)
+        self._cut_short = self._stopped.is_set()
 
     def _pictured(self, event: Event, image: Image, folder: Path) -> Event:
         try:

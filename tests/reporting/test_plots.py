@@ -10,7 +10,7 @@ import pytest
 from scipy.special import ndtri
 
 from visavis.errors import InputError
-from visavis.reporting.document import Bars, Curve, Figure, Scale
+from visavis.reporting.document import Bars, Curve, Figure, Scale, Spans
 from visavis.reporting.plots import described, style, svg
 
 
@@ -125,3 +125,15 @@ def test_it_is_well_formed_and_says_what_it_shows() -> None:
     words = ["".join(text.itertext()) for text in root.iter("text")]
     assert "$x_1$" in words
     assert "王" in words
+
+
+def test_spans_stand_beside_their_names() -> None:
+    part = Spans("Stays", "minutes", ["ada", "王芳"], [[(0.0, 2.0), (5.0, 5.0)], [(1.0, 9.0)]])
+    drawn = svg(part)
+    assert "ada" in drawn
+    assert "王芳" in drawn
+    assert described(part) == "Stays: minutes; ada, 王芳"
+    assert "<svg" in svg(Spans("None", "minutes", [], []))
+    for wrong in ([[(0.0, 1.0)]], [[(1.0, 0.0)], []], [[(0.0, float("nan"))], []]):
+        with pytest.raises(InputError, match="the spans"):
+            svg(Spans("Stays", "minutes", ["ada", "bob"], wrong))

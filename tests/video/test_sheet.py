@@ -69,7 +69,7 @@ def test_each_has_a_cell_with_picture_name_and_times() -> None:
         x = 8 + i * pitch
         assert np.abs(sheet[58, x + 50].astype(int) - color).max() < 12  # the picture, centered
         names_ink, times_ink = ink(sheet, 108, 124, x, x + 100), ink(sheet, 124, 136, x, x + 100)
-        assert min(names_ink, times_ink) > 10
+        assert min(names_ink, times_ink) >= 8  # "il" has few pixels
         assert ink(sheet, 108, sheet.shape[0], x + 101, x + 108) == 0  # a long name ends in its cell
     assert contact_sheet(found, side=100, title="a.mp4").shape[0] > sheet.shape[0]
 

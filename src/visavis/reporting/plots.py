@@ -353,7 +353,7 @@ def _name_rows(axes: Any, given: Sequence[str]) -> None:
     names = [name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…" for name in given]
     axes.set_yticks(np.arange(len(names)), names)
     axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
 
 
 def _css(color: str) -> str:

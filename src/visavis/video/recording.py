@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,9 +22,9 @@ from visavis.analysis.quality import measure, worth
 from visavis.errors import InputError
 from visavis.events.event import Event
 from visavis.gallery import Gallery, open_gallery
-from visavis.geometry import iou
 from visavis.pipeline import Analyzer
 from visavis.types import Faces, FloatArray
+from visavis.video.face_table import FaceTable
 from visavis.video.following import Following, Seen
 from visavis.video.frames import Frame, VideoInfo, frames, opened_file, turned, video
 from visavis.video.identity import UNSEEN, Person
@@ -39,8 +38,6 @@ Progress = Callable[[float, float | None], None]
 """Called with the seconds of video done, and with how many there are, where that is known."""
 
 _FIRST_YEAR = 1990  # clocks that were never set say 1904 or 1970
-_BACK = 16  # frames looked at through which a track is traced back to where it was not yet one
-_SAME_FACE = 0.3  # IoU with the frame before from which a face is traced back
 _PORTRAIT = 256  # largest side of the pictures kept
 _AROUND = 0.4  # of a box's longer side, on each side of it
 
@@ -229,7 +226,7 @@ def record(
     info = video(path)
     began = start or started(path, info)
     lookout = _lookout(path, info, analyzer, gallery, how, began, lines, zones)
-    columns = _Columns()
+    columns = FaceTable()
     people: dict[int, Person] = {}
     events: list[Event] = []
     best: dict[int, Look] = {}
@@ -251,12 +248,18 @@ def record(
         if not looked:
             raise
         problem = str(error)
-    rows = columns.rows()
-    for track in np.unique(rows[2]).tolist():  # a track may have begun and ended before anything was said of it
+    found: dict[str, Any] = columns.columns()
+    for track in np.unique(found["tracks"]).tolist():  # one may have begun and ended before anything was said of it
         if track:
             people.setdefault(track, UNSEEN)
     return Recording(
-        os.fspath(path), info, began, looked, last, every, rotate, *rows, people, tuple(events), best, embedded, problem
+        *(os.fspath(path), info, began, looked, last, every, rotate),
+        **found,
+        people=people,
+        events=tuple(events),
+        looks=best,
+        embedded=embedded,
+        problem=problem,
     )
 
 
@@ -381,53 +384,6 @@ def _tracks(faces: Faces, seen: Seen) -> npt.NDArray[np.int32]:
     ids = seen.faces.track_ids
     of = {} if ids is None else {box.tobytes(): int(i) for box, i in zip(seen.faces.boxes, ids, strict=True)}
     return np.array([of.get(box.tobytes(), 0) for box in faces.boxes], np.int32)
-
-
-class _Columns:
-    """A table that grows by rows of a few bytes, and traces new tracks back through its last rows."""
-
-    def __init__(self) -> None:
-        self._frames, self._tracks = array("i"), array("i")
-        self._times, self._boxes, self._scores = array("d"), array("f"), array("f")
-        self._last: deque[tuple[int, int]] = deque(maxlen=_BACK)  # where the rows of a frame begin and end
-        self._known: set[int] = set()
-
-    def add(self, frame: Frame, faces: Faces, tracks: npt.NDArray[np.int32]) -> None:
-        n = len(faces)
-        self._frames.extend([frame.number] * n)
-        self._times.extend([frame.time] * n)
-        self._tracks.extend(tracks.tolist())
-        self._boxes.frombytes(faces.boxes.tobytes())
-        self._scores.frombytes(faces.scores.tobytes())
-        for i, track in enumerate(tracks.tolist()):
-            if track and track not in self._known:
-                self._known.add(track)
-                self._trace_back(track, faces.boxes[i])
-        self._last.append((len(self._frames) - n, len(self._frames)))
-
-    def _trace_back(self, track: int, box: FloatArray) -> None:
-        for begin, end in reversed(self._last):
-            free = [row for row in range(begin, end) if not self._tracks[row]]
-            boxes = np.array([self._boxes[4 * row : 4 * row + 4] for row in free], np.float32).reshape(-1, 4)
-            overlap = iou(box[None], boxes)[0] if free else np.zeros(0)
-            if not free or float(overlap.max()) < _SAME_FACE:
-                return
-            nearest = int(overlap.argmax())
-            self._tracks[free[nearest]] = track
-            box = boxes[nearest]
-
-    def rows(
-        self,
-    ) -> tuple[
-        npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.int32], FloatArray, npt.NDArray[np.float32]
-    ]:
-        return (
-            np.frombuffer(self._frames, np.int32),
-            np.frombuffer(self._times, np.float64),
-            np.frombuffer(self._tracks, np.int32),
-            np.frombuffer(self._boxes, np.float32).reshape(-1, 4),
-            np.frombuffer(self._scores, np.float32),
-        )
 
 
 def _keep_best(best: dict[int, Look], frame: Frame, faces: Faces, tracks: npt.NDArray[np.int32]) -> None:

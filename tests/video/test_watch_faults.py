@@ -157,7 +157,7 @@ def test_a_disk_that_is_full(watched: Watched, snapshots: Path) -> None:
 def test_a_process_that_hangs_is_started_again(
     faces: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feeds, "_SILENT_SECONDS", 3.0)
+    monkeypatch.setattr(feeds, "_SILENT_SECONDS", 5.0)
     source = Source.parse(str(faces[0]), pace=True, loop=True)
     changed = threading.Event()
     feed = Feed(source, None, [tmp_path], changed.set)
@@ -173,7 +173,7 @@ def test_a_process_that_hangs_is_started_again(
         os.kill(feed.pid, signal.SIGSTOP)
         hung = feed.pid
         until(lambda: taken() and feed.pid != hung, "pictures of another process")
-        assert feed.restarts == 1
+        assert feed.restarts >= 1
     finally:
         feed.close()
     assert feed.pid is None
@@ -196,7 +196,10 @@ class Station:
                 client, _ = self.server.accept()
                 client.recv(65536)
                 client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\n\r\n")
-                client.sendall(self._films[min(self.opened, len(self._films) - 1)])
+                data = self._films[min(self.opened, len(self._films) - 1)]
+                for start in range(0, len(data), len(data) // 25):
+                    client.sendall(data[start : start + len(data) // 25])
+                    time.sleep(0.15)
             except OSError:
                 return
             self.opened += 1

@@ -140,7 +140,7 @@ def main() -> None:
         capture(
             Source(**settings["source"]),
             camera.came,
-            lambda state: camera.tell({"state": state.kind, "why": state.reason}),
+            lambda state: camera.tell({"state": state.kind, "why": state.reason, **camera.counts}),
             stop,
         )
         serving.join()  # the last picture may still be taken

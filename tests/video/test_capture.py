@@ -36,7 +36,7 @@ def scene(count: int) -> list[np.ndarray]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("films")
-    film(folder / "a.mp4", scene(50), rate=25, options={"g": "10", "bf": "0"})
+    film(folder / "a.mp4", scene(30), rate=25, options={"g": "10", "bf": "0"})
     return folder
 
 
@@ -95,9 +95,9 @@ def test_a_stream_that_ends_is_opened_again_and_its_time_goes_on(server: RtspSer
     assert "ended" in watched.states[2].reason
     assert watched.states[2].wait > 0
     assert [number for number, _ in watched.pictures] == list(range(len(watched.pictures)))
-    assert len(watched.pictures) >= 50
+    assert len(watched.pictures) >= 30
     times = [time for _, time in watched.pictures]
-    assert np.allclose(np.diff(times[:50]), 0.04, atol=2e-3)
+    assert np.allclose(np.diff(times[:30]), 0.04, atol=2e-3)
     assert np.diff(times).min() > 0
     assert watched.problem is None
 
@@ -191,7 +191,8 @@ def test_a_slow_taker_gets_the_newest_and_the_rest_is_counted(
         watched.until(lambda: any(state.late for state in watched.states))
     first = [number for number, _ in watched.pictures]
     assert first == list(range(len(first)))
-    assert len([time for _, time in watched.pictures if time < 2]) < 50
+    lost = next(state for state in watched.states if state.late)
+    assert lost.pictures + lost.late <= 30 * lost.openings
 
 
 def test_told_to_stop_it_stops_while_the_reading_is_blocked() -> None:
@@ -252,7 +253,7 @@ def test_a_file_ends_and_what_is_wrong_with_it_is_raised(folder: Path, tmp_path:
     with Watched(Source.parse(str(folder / "a.mp4"))) as watched:
         watched.until(lambda: "ended" in watched.kinds())
     assert watched.kinds() == ["connecting", "live", "ended"]
-    assert watched.states[-1].pictures == len(watched.pictures) == 50
+    assert watched.states[-1].pictures == len(watched.pictures) == 30
     (tmp_path / "cut.mp4").write_bytes(cut_film(tmp_path))
     with Watched(Source.parse(str(tmp_path / "cut.mp4"))) as watched:
         watched.until(lambda: watched.problem is not None)

@@ -186,7 +186,7 @@ APPEND = """
 
     path, kind, worker = sys.argv[1:]
     copy = Copy(Path(path), kind, lambda _: True)
-    for i in range(80):
+    for i in range(40):
         copy.append(Event("appeared", worker, datetime(2026, 5, 1, tzinfo=timezone.utc), worker, i))
 """
 
@@ -208,5 +208,5 @@ def test_programs_append_while_another_rewrites(tmp_path: Path, kind: CopyKind) 
     found = rows(path, kind)
     assert sorted((row["camera"], int(row.get("track", 0))) for row in found) == [
         ("me", 0),
-        *((f"w{w}", i) for w in range(2) for i in range(80)),
+        *((f"w{w}", i) for w in range(2) for i in range(40)),
     ]

@@ -111,7 +111,7 @@ def test_events_are_listed_in_order_and_filtered(where: str, monkeypatch: pytest
     ]
     with open_events(where) as store:
         assert store.add_all(kept) == 200
-        for _ in range(40):
+        for _ in range(15):
             kinds = chance.sample(KINDS, chance.choice([0, 0, 1, 3]))
             cameras = chance.sample(["door", "gate", "hall"], chance.choice([0, 0, 1, 2]))
             subjects = chance.sample(["ada", "bob", "eve"], chance.choice([0, 0, 1, 2]))
@@ -225,13 +225,13 @@ def adding(where: str, worker: str, count: int) -> subprocess.Popen[str]:
 
 
 def test_processes_and_threads_add_at_once_and_lose_nothing(where: str) -> None:
-    processes = [adding(where, f"w{i}", 30) for i in range(3)]  # each may be the one that makes the store
+    processes = [adding(where, f"w{i}", 15) for i in range(3)]  # each may be the one that makes the store
     problems: list[BaseException] = []
     with open_events(where) as store:
 
         def work(name: str) -> None:
             try:
-                for i in range(30):
+                for i in range(15):
                     store.add(Event("appeared", name, START, name, i), ["hook"])
                     list(store.events(cameras=[name], limit=5))
             except BaseException as error:  # noqa: BLE001 (handed on to the main thread)
@@ -245,11 +245,11 @@ def test_processes_and_threads_add_at_once_and_lose_nothing(where: str) -> None:
         for process in processes:
             out, err = process.communicate(timeout=120)
             assert process.returncode == 0, err
-            assert len(out.split()) == 30
+            assert len(out.split()) == 15
         assert problems == []
-        assert len(store) == 180
-        assert store.pending() == {"hook": 180}
-        assert [sum(event.camera == f"w{i}" for event in store.events()) for i in range(3)] == [30] * 3
+        assert len(store) == 90
+        assert store.pending() == {"hook": 90}
+        assert [sum(event.camera == f"w{i}" for event in store.events()) for i in range(3)] == [15] * 3
 
 
 def test_what_add_returned_from_outlives_a_kill(where: str) -> None:

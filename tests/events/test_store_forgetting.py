@@ -74,7 +74,7 @@ def test_no_byte_remains(where: str, places: Callable[[str], list[Path]], visit:
     chance = random.Random(7)
     with open_events(where, snapshots=tmp_path / "shots") as store:
         table, lines = (store.register_copy(tmp_path / f"e.{kind}", kind) for kind in ("csv", "jsonl"))
-        for number in range(40):
+        for number in range(18):
             names = chance.choice([(NAME,), ("bob",), (), ("bob", NAME), (NAME, "bob"), ("eve",)])
             keep(store, visit("r", number, *names, at=60.0 * number), table, lines, targets=("hook",))
         for one in store.due(START + timedelta(days=1), limit=10):
@@ -186,7 +186,7 @@ def test_erasing_while_a_watcher_writes(where: str, places: Callable[[str], list
         assert watcher.stdout.readline() == "watching\n"
         with open_events(where) as store:
             erased = 0
-            for _ in range(4):
+            for _ in range(3):
                 time.sleep(0.3)
                 erased += store.erase(NAME, timeout=60).events
             assert erased > 0
@@ -253,11 +253,11 @@ def test_a_killed_erasure_is_finished(tmp_path: Path, visit: Visits) -> None:
     path = tmp_path / "events.db"
     with open_events(path) as store:
         copies = [store.register_copy(tmp_path / f"e.{kind}", kind) for kind in ("csv", "jsonl")]
-        for track in range(60):
+        for track in range(20):
             keep(store, visit("r", track, NAME if track % 2 else "bob"), *copies)
     code = "import sys; from visavis.events.store import open_events; store = open_events(sys.argv[1])"
     code += f"; print('open', flush=True); store.erase({NAME!r})"
-    for moment in (0.0, 0.02, 0.1):
+    for moment in (0.0, 0.03):
         process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()
@@ -269,7 +269,7 @@ def test_a_killed_erasure_is_finished(tmp_path: Path, visit: Visits) -> None:
         if store.mentions(NAME):
             store.erase(NAME)
         assert found(tmp_path) == []
-        assert len(store) == 90
+        assert len(store) == 30
 
 
 def test_a_reader_that_stays_makes_it_an_error_never_a_success(tmp_path: Path, visit: Visits) -> None:

@@ -112,7 +112,7 @@ class EventStore:
                 if row["track"] is not None and _is_forgotten(connection, row):
                     late += [row["snapshot"]] if row["snapshot"] else []
                     continue
-                if row["track"] is not None and (row["subject"] or row["corrects"]):
+                if row["track"] is not None and (row["subject"] or row["corrects"] or row["kind"] == "left"):
                     _rename(connection, row)
                 added += self._insert(connection, row, names)
         for name in late:

@@ -191,19 +191,18 @@ class Station:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
-        while True:
-            try:
+        with contextlib.suppress(OSError):  # closed
+            while True:
                 client, _ = self.server.accept()
-                client.recv(65536)
-                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\n\r\n")
-                data = self._films[min(self.opened, len(self._films) - 1)]
-                for start in range(0, len(data), len(data) // 25):
-                    client.sendall(data[start : start + len(data) // 25])
-                    time.sleep(0.15)
-            except OSError:
-                return
-            self.opened += 1
-            self._held.append(client)  # open, and silent
+                self._held.append(client)  # it stays open, and silent
+                with contextlib.suppress(OSError):
+                    client.recv(65536)
+                    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\n\r\n")
+                    data = self._films[min(self.opened, len(self._films) - 1)]
+                    for start in range(0, len(data), len(data) // 25):
+                        client.sendall(data[start : start + len(data) // 25])
+                        time.sleep(0.15)
+                self.opened += 1
 
     def close(self) -> None:
         for held in (*self._held, self.server):

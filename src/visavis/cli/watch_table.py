@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
+from visavis.cli.faces import counted
 from visavis.cli.report import Column, Report, printable, rate_at
 
 if TYPE_CHECKING:
@@ -199,7 +202,7 @@ def status_words(cameras: Sequence[CameraStatus], totals: Totals) -> str:
     """Return all cameras in a few words."""
     live = sum(status.state == "live" for status in cameras)
     parts = [f"{live} of {len(cameras)} live"] if cameras else []
-    parts += [f"{totals.events} events"]
+    parts += [counted(totals.events, "event")]
     parts += [f"{totals.pending} to deliver"] if totals.pending else []
     return "   ".join([*parts, "Ctrl-C ends"] if sys.stdin.isatty() else parts)
 
@@ -216,7 +219,7 @@ def status_line(cameras: Sequence[CameraStatus], totals: Totals) -> str:
         words += [status.problem] if status.problem else []
         parts.append(f"{status.name} {', '.join(words)}")
     pending = f"; {totals.pending} to deliver" if totals.pending else ""
-    return f"{'; '.join(parts[:20])}{' ...' if len(parts) > 20 else ''}; {totals.events} events{pending}"
+    return f"{'; '.join(parts[:20])}{' ...' if len(parts) > 20 else ''}; {counted(totals.events, 'event')}{pending}"
 
 
 class Progress:
@@ -256,6 +259,14 @@ class Progress:
         return grid
 
 
+def _is_pipe(stream: TextIO) -> bool:
+    """Return whether a program reads it, such as tee or grep, which may write to the terminal amid the table."""
+    try:
+        return stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # it is no file
+        return False
+
+
 class Screen:
     """What stderr shows beside the events: on a terminal a table that is kept up to date, else a line a minute.
 
@@ -276,7 +287,7 @@ class Screen:
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
         """Show it while the block runs; afterwards the terminal is as it was."""
-        if not sys.stderr.isatty():
+        if not sys.stderr.isatty() or _is_pipe(sys.stdout):
             yield
             return
         from rich.console import Console

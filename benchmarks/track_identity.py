@@ -423,7 +423,7 @@ def speed(seconds: float, faces: int) -> None:
         plain = Analyzer(threads=1)
         with open_gallery(Path(folder) / "g.db", analyzer=plain) as gallery:
             enroll(gallery, lfw, plain, [(str(i), i) for i in range(0, 600, 3)])
-            for size, every in ((None, 1), (20, 1), (28, 1), (36, 1), (48, 1), (64, 1), (48, 2), (48, 3)):
+            for size, every in ((None, 1), (28, 1), (36, 1), (48, 1), (56, 1), (84, 1), (56, 2), (56, 3)):
                 analyzer = video_analyzer(1920, 1080, min_face=size) if size else Analyzer(threads=1)
                 spent = [0.0]
 

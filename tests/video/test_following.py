@@ -327,10 +327,11 @@ def test_a_whole_visit_with_places(clip: list[Frame], found: list[Faces], analyz
 
 
 def test_the_smallest_face_looked_for_goes_by_the_frame(store_: Store) -> None:
-    assert [smallest_face(w, h) for w, h in ((176, 144), (1280, 720), (1080, 1920), (7680, 4320))] == [28, 32, 48, 192]
+    sizes = [smallest_face(w, h) for w, h in ((176, 144), (1280, 720), (1080, 1920), (7680, 4320))]
+    assert sizes == pytest.approx([28, 37.33, 56, 224], abs=0.01)
     assert smallest_face(1920, 1080, share=10) == 108
     made = video_analyzer(1920, 1080, recognizer=None, store=store_)
-    assert made._settings["min_face"] == 48
+    assert made._settings["min_face"] == 56
     assert made.options.threads == 1
     assert video_analyzer(1920, 1080, min_face=20, store=store_)._settings["min_face"] == 20
 

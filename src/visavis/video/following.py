@@ -24,7 +24,9 @@ from visavis.video.tracking import Look, Track, Tracker, Tracking
 __all__ = ["Follower", "Following", "Seen", "smallest_face", "video_analyzer"]
 
 _LEAST_FACE = 28.0  # pixels
-_SHARE = 22.5  # of the shorter side of a frame
+# Of the shorter side of a frame: YuNet's finest look then has 540 lines, just half of those of 1920x1080, to which
+# frames are shrunk in a tenth of the time that 630 would take.
+_SHARE = 1080 / 56
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def smallest_face(width: int, height: int, share: float = _SHARE) -> float:
     Examples
     --------
     >>> smallest_face(1920, 1080), smallest_face(640, 480)
-    (48.0, 28.0)
+    (56.0, 28.0)
     """
     return max(_LEAST_FACE, min(width, height) / share)
 

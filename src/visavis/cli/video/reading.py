@@ -88,7 +88,7 @@ class Watching:
         report: Report,
         *,
         every: float,
-        share: float = 22.5,
+        share: float | None = None,
         looks: bool = False,
         start: datetime | None = None,
         label: str = "looking",
@@ -98,7 +98,8 @@ class Watching:
         Parameters
         ----------
         share
-            Faces are looked for from this share of the frame's height on, where --min-face says nothing.
+            Faces are looked for from this share of the frame's shorter side on, where --min-face says nothing; None: as
+            `visavis.video.following.smallest_face` has it.
         """
         from visavis.video.following import Following, smallest_face
         from visavis.video.frames import video
@@ -107,7 +108,8 @@ class Watching:
 
         info = video(path)
         if models.min_face is None:
-            models = replace(models, min_face=smallest_face(info.width, info.height, share))
+            size = info.width, info.height
+            models = replace(models, min_face=smallest_face(*size) if share is None else smallest_face(*size, share))
         analyzer = models.analyzer(machine)
         how = Following(naming=Naming(fpir=self.fpir) if self.fpir is not None else Naming())
         rotate = self._turn(path, analyzer)

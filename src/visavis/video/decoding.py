@@ -330,7 +330,7 @@ class Decoder:
 
     def _late(self, packet: Any, clock: Clock) -> bool:
         """Return whether a packet is left out, because decoding doesn't keep up with a live source."""
-        if not self.live or clock.behind <= self.how.behind:
+        if not self.live or clock.behind <= self.how.behind or not packet.size:  # the last one is empty
             return False
         if packet.is_keyframe:
             clock.forgive()

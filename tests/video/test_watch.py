@@ -19,6 +19,7 @@ from tests.video.watched import Watched, larger, portrait, until
 from visavis.errors import InputError, NotAGallery
 from visavis.image import load_image
 from visavis.video import crew
+from visavis.video import watch as watch_module
 from visavis.video.camera_process import Pace
 from visavis.video.cameras import Camera
 from visavis.video.status import CameraStatus
@@ -164,3 +165,26 @@ def test_closing_at_once_is_fine(faces: dict[str, Path]) -> None:
     watch.close()
     assert watch.next() is None
     assert watch.closed
+
+
+def test_events_that_nobody_takes_hold_nothing_up(faces: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "_HELD_EVENTS", 1)
+    with Watch([Camera(name=name, source=str(path), as_camera=True) for name, path in faces.items()]) as watch:
+        until(lambda: watch._events.qsize() >= 1, "an event")
+    kinds = [event.kind for event in watch.events()]  # closed: what was told can still be taken
+    assert kinds.count("appeared") == kinds.count("left") > 0
+
+
+def test_a_process_that_can_not_be_started(faces: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    start, failures = crew.python, iter([OSError(11, "Resource temporarily unavailable")])
+
+    def python(*names: str) -> subprocess.Popen[bytes]:
+        for error in failures:
+            raise error
+        return start(*names)
+
+    monkeypatch.setattr(crew, "python", python)
+    with Watch([Camera(name="door", source=str(faces["Colin_Powell"]), as_camera=True)]) as watch:
+        events = list(watch.events())
+    assert [event.kind for event in events] == ["camera_lost", "camera_back", "appeared", "left"]
+    assert "can't be started: resource temporarily unavailable" in (events[0].detail or "").lower()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from visavis.files import reason
 from visavis.processes import line, python
 from visavis.video.shared_frames import memory_folders
 from visavis.video.task import Task
@@ -98,7 +99,10 @@ class Crew:
         failures = 0
         while not self._stopped.is_set():
             began = time.monotonic()
-            why = self._serve()
+            try:
+                why = self._serve()
+            except OSError as error:  # no room, no process to be had: later there may be
+                why = f"its process can't be started: {reason(error)}"
             if self._stopped.is_set() or why is None:
                 break
             failures = 0 if time.monotonic() - began > _CALM_SECONDS else failures

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from visavis.files import reason
 from visavis.processes import line, python
 from visavis.types import Image
 from visavis.video.shared_frames import FrameReader, Place
@@ -148,7 +149,11 @@ class Feed:
         self._reader, self._frames = FrameReader(), queue.SimpleQueue[Any]()
         self._heard = self._started = now
         self._over = None
-        child = self._child = python("visavis.video.camera_process", "main")
+        try:
+            child = self._child = python("visavis.video.camera_process", "main")
+        except OSError as error:
+            self.fail(f"its process can't be started: {reason(error)}")
+            return
         self._write(line(self._settings))
         threading.Thread(target=self._listen, args=[child, self._frames], daemon=True).start()
 

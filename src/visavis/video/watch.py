@@ -82,7 +82,7 @@ class Watch:
         self._restarts = dict.fromkeys(names, 0)  # of processes that have ended
         self._visits: dict[tuple[str, str, int], Event] = {}
         self._lock = threading.Lock()
-        self._events: queue.Queue[Event | None] = queue.Queue(_HELD_EVENTS)
+        self._events = queue.SimpleQueue[Event | None]()
         self._closing = threading.Event()
         self._problem: VisavisError | None = None
         self._crews = [
@@ -231,6 +231,8 @@ class Watch:
                     self._visits.pop(visit, None)
                 elif event.subject is not None or visit not in self._visits:
                     self._visits[visit] = event
+        while self._events.qsize() >= _HELD_EVENTS and not self._closing.wait(0.05):
+            pass
         self._events.put(event)
 
     def _state(self, name: str, state: str, why: str) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tests.events.conftest import START
 from visavis.errors import EventError, EventStoreTooNew, InputError, NotAnEventStore, StorageError
-from visavis.events import store as store_module
+from visavis.events import listing
 from visavis.events.event import KINDS, Event
 from visavis.events.schema import event_of, events, values_of
 from visavis.events.store import open_events
@@ -96,7 +96,7 @@ def test_any_event_can_be_kept(
 
 
 def test_events_are_listed_in_order_and_filtered(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_PAGE", 7)
+    monkeypatch.setattr(listing, "PAGE", 7)
     chance = random.Random(1)
     kept = [
         Event(

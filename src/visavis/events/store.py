@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import heapq
-import itertools
 import os
 import platform
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,32 +10,30 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_on_server
 from sqlalchemy.dialects.sqlite import insert as insert_in_file
 
 from visavis.database import erasure
 from visavis.database.file import DatabaseFile
 from visavis.database.server import Address, Server, is_address
-from visavis.database.times import from_micros, micros_now, to_micros
-from visavis.errors import EventsOutOfReach, InputError
+from visavis.database.times import from_micros, micros_now
+from visavis.errors import EventsOutOfReach
 from visavis.events import forgetting
 from visavis.events.copies import Copy, CopyKind
-from visavis.events.event import KINDS, Event, EventKind
+from visavis.events.event import Event, EventKind
 from visavis.events.forgetting import Forgotten, Here
+from visavis.events.listing import PAGE, Database, listed, micros_of
 from visavis.events.schema import CONTENTS, aliases, deliveries, event_of, events, forgotten, values_of
 from visavis.names import checked_name
 
 __all__ = ["Delivery", "EventStore", "Forgotten", "open_events"]
 
 _SCHEMA = "visavis_events"
-_PAGE = 1_000  # events read at once
 _ERASE_SECONDS = 10.0
 _LEASE = timedelta(seconds=60)
-
-Database: TypeAlias = "DatabaseFile | Server"
 
 
 @dataclass(frozen=True)
@@ -164,39 +160,7 @@ class EventStore:
         InputError
             At once, if there is no such kind, or a time has no zone.
         """
-        where: list[ColumnElement[bool]] = []
-        if unknown := sorted(set(kinds := list(kinds)) - set(KINDS)):
-            raise InputError(f"events are {', '.join(KINDS)}, not {unknown[0]!r}")
-        if kinds:
-            where.append(events.c.kind.in_(kinds))
-        if since is not None:
-            where.append(events.c.time >= _micros(since))
-        if until is not None:
-            where.append(events.c.time < _micros(until))
-        # One stream for each name, each in the order of an index that begins with the name: one question for several
-        # names would sort all that is left for every page.
-        people, places = sorted(set(subjects)), sorted(set(cameras))
-        if people:
-            if places:
-                where.append(events.c.camera.in_(places))
-            streams = [self._pages([*where, events.c.subject == name]) for name in people]
-        else:
-            streams = [self._pages([*where, events.c.camera == name]) for name in places] or [self._pages(where)]
-        return _first(heapq.merge(*streams), limit)
-
-    def _pages(self, where: list[ColumnElement[bool]]) -> Iterator[tuple[int, int, Event]]:
-        at: tuple[int, int] | None = None
-        while True:
-            page = select(events).where(*where).order_by(events.c.time, events.c.seq).limit(_PAGE)
-            if at is not None:
-                page = page.where(tuple_(events.c.time, events.c.seq) > at)
-            with self._database.reading() as connection:
-                rows = connection.execute(page).all()
-            for row in rows:
-                yield row.time, row.seq, event_of(row)
-            if len(rows) < _PAGE:
-                return
-            at = rows[-1].time, rows[-1].seq
+        return listed(self._database, kinds, cameras, subjects, since, until, limit)
 
     def mentions(self, subject: str) -> bool:
         """Return whether any event names a person."""
@@ -216,9 +180,9 @@ class EventStore:
         """Return the events of these ids that are kept, in any order."""
         wanted = list(ids)
         found: list[Event] = []
-        for i in range(0, len(wanted), _PAGE):
+        for i in range(0, len(wanted), PAGE):
             with self._database.reading() as connection:
-                rows = connection.execute(select(events).where(events.c.id.in_(wanted[i : i + _PAGE]))).all()
+                rows = connection.execute(select(events).where(events.c.id.in_(wanted[i : i + PAGE]))).all()
             found += map(event_of, rows)
         return found
 
@@ -247,7 +211,7 @@ class EventStore:
             Until ``now + lease`` nobody else is given them, so that two programs at one store don't send the same. One
             that dies meanwhile loses nothing: they are due again then.
         """
-        moment = _micros(now)
+        moment = micros_of(now)
         due = [deliveries.c.next_try <= moment]
         if names := sorted(set(targets)):
             due.append(deliveries.c.target.in_(names))
@@ -259,7 +223,7 @@ class EventStore:
             ids = list(connection.execute(first.with_for_update(skip_locked=True)).scalars())
             taken = deliveries.c.id.in_(ids)
             rows = connection.execute(_delivery.where(taken).order_by(deliveries.c.id)).all()
-            connection.execute(update(deliveries).where(taken).values(next_try=_micros(now + lease)))
+            connection.execute(update(deliveries).where(taken).values(next_try=micros_of(now + lease)))
         return [
             Delivery(row.delivery, row.target, event_of(row), row.attempts, from_micros(row.queued)) for row in rows
         ]
@@ -274,12 +238,12 @@ class EventStore:
         change = update(deliveries).where(deliveries.c.id == id)
         tried = {"attempts": deliveries.c.attempts + 1, "problem": problem[:500].replace("\0", "")}
         with self._database.writing() as connection:
-            connection.execute(change.values(next_try=None if retry_at is None else _micros(retry_at), **tried))
+            connection.execute(change.values(next_try=None if retry_at is None else micros_of(retry_at), **tried))
 
     def postponed(self, id: int, until: datetime) -> None:
         """Put a delivery off that was not tried."""
         with self._database.writing() as connection:
-            connection.execute(update(deliveries).where(deliveries.c.id == id).values(next_try=_micros(until)))
+            connection.execute(update(deliveries).where(deliveries.c.id == id).values(next_try=micros_of(until)))
 
     def pending(self) -> dict[str, int]:
         """Return how many deliveries each target still waits for; targets without any are left out."""
@@ -356,7 +320,7 @@ class EventStore:
 
     def prune(self, before: datetime, *, timeout: float = _ERASE_SECONDS) -> Forgotten:
         """Forget what happened before a moment: events with deliveries, pictures and lines of copies, as `erase`."""
-        _micros(before)
+        micros_of(before)
         return forgetting.prune(self._database, self._here, before, timeout)
 
     @property
@@ -468,14 +432,3 @@ def _rename(connection: Connection, row: dict[str, Any]) -> None:
         row[field] = names.get(row[field], row[field])
     if names and row["kind"] == "left":
         connection.execute(delete(aliases).where(visit))
-
-
-def _first(found: Iterator[tuple[int, int, Event]], limit: int | None) -> Iterator[Event]:
-    for _, _, event in itertools.islice(found, limit):
-        yield event
-
-
-def _micros(moment: datetime) -> int:
-    if moment.tzinfo is None:
-        raise InputError(f"the time {moment} needs its time zone")
-    return to_micros(moment)

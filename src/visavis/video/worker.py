@@ -116,6 +116,15 @@ class _Worker:
         self._folders = folders
         self.previews = Previews(folders[0], lambda camera, path: self._tell({"picture": [camera, path]}))
 
+    def abandon(self) -> None:
+        """End at once, whatever is under way."""
+        self._clear()
+        os._exit(1)
+
+    def _clear(self) -> None:
+        for folder in self._folders:  # our parent does so, too, unless it has gone
+            shutil.rmtree(folder, ignore_errors=True)
+
     def wake(self) -> None:
         with self._changed:
             self._changed.notify()
@@ -145,8 +154,7 @@ class _Worker:
             for watched in self._cameras:
                 watched.feed.close()
             self._tell({"status": [watched.status().to_dict() for watched in self._cameras]})
-            for folder in self._folders:  # our parent does so, too, unless it has gone
-                shutil.rmtree(folder, ignore_errors=True)
+            self._clear()
         if not self.stop:
             self._tell({"done": True})
 
@@ -244,7 +252,7 @@ def main() -> None:
     def heed() -> None:
         for text in sys.stdin.buffer:
             worker.previews.want(*json.loads(text)["want"])
-        threading.Timer(_END_SECONDS, os._exit, [1]).start()
+        threading.Timer(_END_SECONDS, worker.abandon).start()
         worker.stop = True
         worker.wake()
 

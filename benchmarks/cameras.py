@@ -8,10 +8,10 @@ Cameras are films played at their speed, over and over: 1280x720, 25 frames a se
 photos that move over a wall, one or two faces of 90 to 150 pixels at a time, seeded. Everything they need runs here:
 decoding, detection, tracking, embedding, and search among 1,000 templates. A number of cameras is sustained where of
 each camera 95 % of the frames were looked at, and 95 % of those within 300 ms of being decoded, at 22.5 frames a
-second or more (counts are told once a second, and a film begins anew); one camera more is tried until that fails. face_recognition does what its examples do, `face_locations` and `face_encodings` of each
-decoded frame, in a process a core, in an environment of its own, made at the first run (benchmarks/run.py). Only the
-standard library is imported by then. --faults prints how long it takes until a camera's pictures come again; --soak
-prints memory once a minute.
+second or more (counts are told once a second, and a film begins anew); one camera more is tried until that fails.
+face_recognition does what its examples do, `face_locations` and `face_encodings` of each decoded frame, in a process a
+core, in an environment of its own, made at the first run (benchmarks/run.py). Only the standard library is imported by
+then. --faults prints how long it takes until a camera's pictures come again; --soak prints memory once a minute.
 """
 
 from __future__ import annotations

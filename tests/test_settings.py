@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-import tomllib
 from hypothesis import given
 from hypothesis import strategies as st
 

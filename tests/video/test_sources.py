@@ -129,6 +129,12 @@ def test_texts_and_options_that_are_none(text: str, options: dict[str, Any], say
         ("rtsp://ada:p@ss/w#rd?@h/a", "rtsp://***@h/a"),
         ("http://h/a?user=ada&Password=pw;pwd=x&CHANNEL=3", "http://h/a?user=***&Password=***;pwd=***&CHANNEL=3"),
         ("http://h/a?e=x@y&token=pw", "http://***@y&token=***"),
+        (
+            "rtsp://h/user=ada&password=pw&channel=1&stream=0.sdp",
+            "rtsp://h/user=***&password=***&channel=1&stream=0.sdp",
+        ),
+        ("rtsp://h/user=ada_password=pw_channel=1_stream=0.sdp?real_stream", "rtsp://h/user=***"),
+        ("https://h/a.m3u8?pw now", "https://h/a.m3u8?*** now"),
     ],
 )
 def test_secrets_are_taken_out_of_texts(text: str, expected: str) -> None:

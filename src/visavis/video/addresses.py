@@ -29,7 +29,8 @@ _TOLD = (
     "overrun_nonfatal|pkt_size|pos|profile|proto|quality|resolution|size|stream|streamtype|subtype|transport|"
     "transportmode|type|unicast|videocodec|width)"
 )
-_PARAMETER = re.compile(rf"([?&;#](?!{_TOLD}=)[^=&;#?\s]*=)[^&;#\s]*", re.IGNORECASE)
+_PARAMETER = re.compile(rf"([/?&;#](?!{_TOLD}=)[^/=&;#?\s]*=)[^&;#\s]*", re.IGNORECASE)
+_NAMELESS = re.compile(r"\?[^=&;#?\s]+(?=[&;#\s]|$)")
 
 
 def scheme_of(text: str) -> str | None:
@@ -72,4 +73,5 @@ def shown(address: str) -> str:
 def _without_secrets(address: str, instead: str) -> str:
     scheme, _, rest = address.partition("://")
     _, at, place = rest.rpartition("@")
-    return f"{scheme}://{instead if at else ''}" + _PARAMETER.sub(r"\1***", place)
+    place = _NAMELESS.sub("?***", _PARAMETER.sub(r"\1***", place))
+    return f"{scheme}://{instead if at else ''}{place}"

@@ -22,7 +22,7 @@ from visavis.errors import InputError
 from visavis.geometry import iou
 from visavis.pipeline import Analyzer
 from visavis.types import Embeddings, Faces, FloatArray, Image
-from visavis.video.frames import TURNS, Frame, frames, turned
+from visavis.video.frames import TURNS, Frame, frames, turned, until_problem
 from visavis.video.orientation import Orientation, orientation
 from visavis.video.resemblance import Resemblance, resemblance
 
@@ -141,7 +141,7 @@ def faces_of_video(
     number = 0
     same = resemblance(analyzer)
     problem: list[InputError] = []
-    source = _until_problem(frames(path, every=every, start=how.start, threads=threads), problem)
+    source = until_problem(frames(path, every=every, start=how.start, threads=threads), problem)
     for frame, faces in _analyzed(source, analyzer, how.turned):
         if say is not None:
             say(f"{Path(path).name}: {frame.time:.0f} s, {len(taken)} faces")
@@ -161,14 +161,6 @@ def faces_of_video(
         yield from taken.of(track)
     if problem:
         raise problem[0]
-
-
-def _until_problem(source: Iterator[Frame], problem: list[InputError]) -> Iterator[Frame]:
-    """Give frames until one can't be read; what was under way is then finished before the problem is told."""
-    try:
-        yield from source
-    except InputError as error:
-        problem.append(error)
 
 
 def _analyzed(source: Iterator[Frame], analyzer: Analyzer, turn: int) -> Iterator[tuple[Frame, Faces]]:

@@ -42,6 +42,7 @@ __all__ = [
     "opened_file",
     "require_library",
     "turned",
+    "until_problem",
     "video",
     "whole",
 ]
@@ -155,6 +156,14 @@ def frames(
         for picture in every_so_often(whole(decoder), every):
             if picture.time >= start - 1e-3:
                 yield Frame(picture.number, picture.time, picture.image())
+
+
+def until_problem(source: Iterator[Frame], problem: list[InputError]) -> Iterator[Frame]:
+    """Give frames until one can't be read; what was under way is then finished before ``problem`` is told."""
+    try:
+        yield from source
+    except InputError as error:
+        problem.append(error)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from visavis.pipeline import Analyzer
 from visavis.types import Faces, FloatArray
 from visavis.video.face_table import FaceTable
 from visavis.video.following import Following, Seen
-from visavis.video.frames import Frame, VideoInfo, frames, opened_file, turned, video
+from visavis.video.frames import Frame, VideoInfo, frames, opened_file, turned, until_problem, video
 from visavis.video.identity import UNSEEN, Person
 from visavis.video.lookout import Lookout
 from visavis.video.places import Line, Zone
@@ -336,7 +336,7 @@ def _followed(
     progress: Progress | None,
 ) -> Iterator[_Looked]:
     problem: list[InputError] = []
-    source = _until_problem(frames(path, every=every), problem)
+    source = until_problem(frames(path, every=every), problem)
     for frame, faces in detected(source, analyzer, rotate):
         seen, events = lookout.step(frame, faces=faces)
         yield _Looked(frame, faces, _tracks(faces, seen), seen, events)
@@ -345,14 +345,6 @@ def _followed(
     yield _Looked(None, Faces.empty(), np.empty(0, np.int32), *lookout.finish())
     if problem:
         raise problem[0]
-
-
-def _until_problem(source: Iterator[Frame], problem: list[InputError]) -> Iterator[Frame]:
-    """Give frames until one can't be read; what was under way is then finished before the problem is told."""
-    try:
-        yield from source
-    except InputError as error:
-        problem.append(error)
 
 
 def detected(source: Iterator[Frame], analyzer: Analyzer, rotate: int = 0) -> Iterator[tuple[Frame, Faces]]:

@@ -38,6 +38,19 @@ def test_a_joined_file_goes_on() -> None:
     assert [clock.tick(stamp) for stamp in (0.0, 0.04, 0.0, 0.04, 0.08)] == pytest.approx([0, 0.04, 0.08, 0.12, 0.16])
 
 
+def test_stamps_in_another_order_make_a_film_no_longer() -> None:
+    clock = Clock(0.04, live=False)
+    order = [0, 2, 1, 4, 5, 3, 6, 8, 7, 10, 11, 9]
+    times = [clock.tick(0.04 * i) for i in order]
+    assert times == pytest.approx([0.04 * max(order[: i + 1]) for i in range(len(order))])
+
+
+def test_rare_stamps_correct_an_announced_rate_that_is_wrong() -> None:
+    clock = Clock(0.04, live=False)  # 25 are announced, and 50 come
+    times = [clock.tick(0.02 * i if i % 10 == 0 else None) for i in range(501)]
+    assert times[-1] == pytest.approx(10.0, abs=0.4)
+
+
 def test_a_camera_that_sets_its_clock_goes_on_by_the_wall(wall: Wall) -> None:
     clock, times = Clock(0.04, live=True), []
     for i in range(200):

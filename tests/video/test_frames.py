@@ -220,6 +220,48 @@ def test_what_came_before_a_cut_is_given(tmp_path: Path) -> None:
         list(rest)
 
 
+def test_a_cut_is_told_where_sound_goes_along(tmp_path: Path) -> None:
+    import av
+
+    rng = np.random.default_rng(0)
+    with av.open(str(tmp_path / "whole.mkv"), "w") as container:  # says one length for all
+        video_, sound = container.add_stream("libx264", rate=25), container.add_stream("pcm_s16le", rate=8000)
+        video_.width = video_.height = 64
+        sound.layout = "mono"
+        for i in range(100):
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 320), np.int16), format="s16", layout="mono")
+            samples.sample_rate, samples.pts = 8000, 320 * i
+            container.mux(sound.encode(samples))
+            if i < 75:  # the sound is longer
+                noise = rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)
+                container.mux(video_.encode(av.VideoFrame.from_ndarray(noise)))
+        container.mux(video_.encode())
+    whole = (tmp_path / "whole.mkv").read_bytes()
+    assert len(list(frames(tmp_path / "whole.mkv"))) == 75
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"cut off or damaged: it could be read to 1\.\d of 4\.0 s"):
+        list(frames(tmp_path / "cut.mkv"))
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".asf", ".mkv", ".mp4", ".ts", ".mpg"])
+@pytest.mark.parametrize("kept_back", ["0", "3"])
+def test_frames_stored_in_another_order_have_their_own_times(tmp_path: Path, suffix: str, kept_back: str) -> None:
+    import av
+
+    codec = "mpeg2video" if suffix == ".mpg" else "libx264"
+    with av.open(str(tmp_path / f"a{suffix}"), "w") as container:
+        stream = container.add_stream(codec, rate=25, options={"bf": kept_back, "g": "12"})
+        stream.width, stream.height = 96, 64
+        for picture in numbered(28):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode())
+    found = list(frames(tmp_path / f"a{suffix}"))
+    assert np.diff([frame.image[30:].mean() for frame in found]).min() > -1  # in the order of showing
+    assert len(found) == 28
+    assert [frame.time for frame in found] == pytest.approx([i / 25 for i in range(28)], abs=0.0401)
+    assert found[-1].time - found[3].time == pytest.approx(24 / 25, abs=1e-3)
+
+
 def test_joined_recordings_go_on_in_time(tmp_path: Path) -> None:
     one = film(tmp_path / "one.ts", numbered(8), codec="mpeg2video", rate=25).read_bytes()
     (tmp_path / "two.ts").write_bytes(one + one)

@@ -9,6 +9,7 @@ import numpy as np
 __all__ = ["Clock"]
 
 _JUMP = 5.0  # seconds by which the stamps of a live source may run ahead of the clock on the wall
+_BACK = 1.0  # seconds by which stamps of a file may run back without beginning anew
 _DRIFT = 1e-3  # seconds a second by which a camera's clock may be slow
 
 
@@ -20,7 +21,9 @@ class Clock:
         """Seconds by which a picture came later than the most punctual ones."""
         self._step, self._live = step, live
         self._last: float | None = None
+        self._at = 0.0  # where the stamps are, which of a file may be a little before the last picture's time
         self._zero: float | None = None
+        self._first = -np.inf  # stamp that was counted from
         self._began = self._before = time.monotonic()
         self._least = 0.0
 
@@ -30,15 +33,14 @@ class Clock:
         if self._last is None:
             self._began = self._before = now
             self._zero = stamp
-            self._last = 0.0
+            self._first = -np.inf if stamp is None else stamp
+            self._last = self._at = 0.0
             return 0.0
         wall = now - self._began
         # Live pictures are at least a millisecond apart, as what follows them over time asks for.
-        after = max(wall, self._last + 1e-3) if self._live else self._last + self._step
-        if stamp is None:
-            self._last = after
-        else:
-            self._last = self._read(stamp, after)
+        after = max(wall, self._last + 1e-3) if self._live else self._at + self._step
+        self._at = after if stamp is None else self._read(stamp, after)
+        self._last = max(self._last, self._at)
         lag = wall - self._last
         self._least = min(lag, self._least + _DRIFT * (now - self._before))
         self._before, self.behind = now, lag - self._least
@@ -46,14 +48,17 @@ class Clock:
 
     def _read(self, stamp: float, after: float) -> float:
         """Return the time of a stamp; ``after`` where it makes no sense, and count from there on."""
-        last = self._last or 0.0
         if self._zero is None:
-            self._zero = stamp - last - self._step
-        ahead = self._live and stamp - self._zero - after > _JUMP
-        back = stamp - self._zero < last or (self._live and stamp - self._zero == last)
-        # Joined recordings begin anew at 0, and cameras set their clock: go on from where the time was.
-        if back or ahead:
-            self._zero = stamp - after
+            self._zero, self._first = stamp - self._at - self._step, stamp
+        at = stamp - self._zero
+        if self._live:
+            jumped = at <= (self._last or 0.0) or at - after > _JUMP
+        else:
+            # Between rare stamps, steps of the announced rate may lead too far, and stamps may be in another order than
+            # the pictures. To count from there on would make the film longer.
+            jumped = at < self._at and (stamp <= self._first or self._at - at > _BACK)
+        if jumped:  # joined recordings begin anew at 0, and cameras set their clock: go on from where the time was
+            self._zero, self._first = stamp - after, stamp
             self._least = np.inf
         return stamp - self._zero
 

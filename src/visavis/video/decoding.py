@@ -35,6 +35,7 @@ __all__ = [
 _DAMAGED_IN_A_ROW = 500  # packets without a picture after which a file is given up
 _SHORT = 0.1  # share of its announced length that a whole file may lack
 _UNSTAMPED = ("mpjpeg", "h264", "hevc")  # formats whose time stamps FFmpeg makes up
+_STORED_ORDER = ("avi", "asf")  # formats whose time stamps are in the order of storing, not of showing
 
 
 def require_library() -> None:
@@ -214,9 +215,11 @@ class Decoder:
         self.tick: Any = self._stream.time_base
         """Seconds, a fraction, of which its time stamps are whole numbers."""
         self.rate = float(self._stream.average_rate) if self._stream.average_rate else None
-        self.seconds = _seconds(container, self._stream)
+        self.seconds, self._of_video = _seconds(container, self._stream)
         self._ratio = float(self._stream.sample_aspect_ratio or 1)
         self._unstamped = self.live and container.format.name in _UNSTAMPED
+        self._stored_order = container.format.name in _STORED_ORDER
+        self._reached = 0.0  # by any other stream, on the container's own clock
         self._converter = Converter()
         self._in_a_row = 0
         self._turn: tuple[int, Upright] | None = None
@@ -247,18 +250,27 @@ class Decoder:
                 turn = self._upright(frame)
                 if self.info is None:
                     self.info = self._info(frame, turn)
-                    self.begin = float(frame.time or 0.0)
-                self.last = clock.tick(None if frame.time is None or self._unstamped else float(frame.time))
+                    self.begin = self._stamp(frame) or 0.0
+                self.last = clock.tick(None if self._unstamped else self._stamp(frame))
                 yield self._picture(frame, turn, number)
                 number += 1
 
     def cut_off(self) -> str:
         """Return how far a file could be read, where that is less than it announces; nothing where it is whole."""
-        missing = 0.0 if self.seconds is None else self.seconds - self.last - 1 / (self.rate or 25.0)
+        last = self.last if self._of_video else max((self.begin or 0.0) + self.last, self._reached)
+        missing = 0.0 if self.seconds is None else self.seconds - last - 1 / (self.rate or 25.0)
         if self._in_a_row < _DAMAGED_IN_A_ROW and missing <= max(_SHORT * (self.seconds or 0.0), 0.5):
             return ""
         whole = f" of {self.seconds:.1f}" if self.seconds else ""
         return f"is cut off or damaged: it could be read to {self.last:.1f}{whole} s"
+
+    def _stamp(self, frame: Any) -> float | None:
+        """Return the seconds at which a frame is shown on the container's own clock; None where nothing says so.
+
+        Where only the order of storing has stamps, a decoder hands out frame and stamp alike one after the other.
+        """
+        ticks = frame.dts if self._stored_order else frame.pts
+        return None if ticks is None else float(ticks * (frame.time_base or self.tick))
 
     def _upright(self, frame: Any) -> Upright:
         """Return how a frame is laid upright, looked up anew when its angle changes.
@@ -309,7 +321,10 @@ class Decoder:
                 yield packet
                 if self._in_a_row >= _DAMAGED_IN_A_ROW and not self.live:
                     return
-            elif self.how.silence is not None and now - self.pulse.at > self.how.silence:
+                continue
+            if packet.pts is not None:
+                self._reached = max(self._reached, float(packet.pts * packet.time_base))
+            if self.how.silence is not None and now - self.pulse.at > self.how.silence:
                 raise SourceError(f"{self.name} was lost: no video for {self.how.silence:g} s")
 
     def _decoded(self, packet: Any) -> Iterable[Any]:
@@ -382,9 +397,8 @@ def _video_of(container: Any, name: str) -> Any:
     return found[0]
 
 
-def _seconds(container: Any, stream: Any) -> float | None:
-    """Return the announced length of the video; where only that of the whole is known, unless sound may be longer."""
-    if stream.duration is not None:
-        return float(stream.duration) * float(stream.time_base)
-    whole = container.duration
-    return None if whole is None or container.streams.audio else whole / 1e6
+def _seconds(container: Any, stream: Any) -> tuple[float | None, bool]:
+    """Return the announced length, and whether it is that of the video, and not of the longest of all streams."""
+    if stream.duration is not None and container.format.name != "asf":  # whose streams all say the length of the whole
+        return float(stream.duration) * float(stream.time_base), True
+    return (None if container.duration is None else container.duration / 1e6), False

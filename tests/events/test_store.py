@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import sqlite3
@@ -82,9 +83,9 @@ def test_any_event_can_be_kept(
     """Lone surrogates, null characters and numbers that are none are the only things that change."""
     event = Event("dwell", camera, time.replace(tzinfo=timezone.utc), "r", track, None, value, box=box, detail=detail)
     values = values_of(event)
-    connection = sqlite3.connect(":memory:")
     names = list(values)
-    row = connection.execute(f"SELECT {', '.join('?' * len(names))}", list(values.values())).fetchone()
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        row = connection.execute(f"SELECT {', '.join('?' * len(names))}", list(values.values())).fetchone()
     again = event_of(type("Row", (), dict(zip(names, row, strict=True)))())
     assert (again.time, again.track, again.id) == (event.time, event.track, event.id)
     if "\0" not in camera and not re.search("[\ud800-\udfff]", camera):

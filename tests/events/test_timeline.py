@@ -63,6 +63,23 @@ def test_a_day_at_two_doors(visit: Visits) -> None:
     assert found[0].to_dict()["seconds"] == 2.0
 
 
+def test_who_was_there_when_the_program_was_killed_is_not_there_for_ever(visit: Visits) -> None:
+    killed = [*visit("r", 1, "ada", at=0, left=False), *visit("r", 2, at=30)]
+    (ada, _) = visits(killed)
+    assert ada.open  # as far as anybody knows
+    again = visit("s", 1, "ada", at=50, left=False)
+    assert [(one.run, one.track, one.open) for one in visits([*again, *killed])] == [
+        ("r", 1, False),
+        ("r", 2, False),
+        ("s", 1, True),
+    ]
+    (stay,) = [one for one in timeline(visits([*killed, *again])) if one.subject == "ada"]
+    assert (stay.visits, stay.open, stay.seconds) == (2, True, 51.0)
+    # Two programs at one camera, and another camera, end nothing.
+    both = visits([*killed, *visit("s", 1, "bob", at=29), *visit("t", 1, "bob", camera="gate", at=90)])
+    assert [one.open for one in both if one.run == "r"] == [True, False]
+
+
 def test_nothing_gives_nothing() -> None:
     assert visits([]) == []
     assert timeline([]) == []

@@ -30,7 +30,7 @@ class Visit:
     similarity
         The highest at which it was given that name.
     open
-        Whether it goes on: the camera did not say that the face left.
+        Whether it goes on: the camera did not say that the face left, nor has it begun anew since.
     """
 
     subject: str | None
@@ -149,6 +149,8 @@ def visits(events: Iterable[Event]) -> list[Visit]:
     ('ada', 120.0, 0.7, False)
     """
     found: dict[tuple[str, str, int], Visit] = {}
+    runs: dict[tuple[str, str], tuple[datetime, datetime]] = {}  # their first and last event
+    newest: dict[str, datetime] = {}  # when the last run of a camera began
     named: dict[tuple[str, str, int], datetime] = {}
     best: dict[tuple[str, str, int, str], float] = {}
     for event in events:
@@ -168,8 +170,17 @@ def visits(events: Iterable[Event]) -> list[Visit]:
                 best[who] = max(event.similarity, best.get(who, event.similarity))
         going_on = visit.open and event.kind != "left"
         found[key] = replace(visit, subject=subject, start=start, end=end, open=going_on)
+        first, last = runs.get(key[:2], (event.time, event.time))
+        runs[key[:2]] = min(first, event.time), max(last, event.time)
+    for (camera, _), (first, _) in runs.items():
+        newest[camera] = max(first, newest.get(camera, first))
     done = (
-        replace(visit, similarity=best.get((*key, visit.subject))) if visit.subject is not None else visit
+        replace(
+            visit,
+            similarity=None if visit.subject is None else best.get((*key, visit.subject)),
+            # A program that was killed told of nobody that they left.
+            open=visit.open and newest[visit.camera] <= runs[key[:2]][1],
+        )
         for key, visit in found.items()
     )
     return sorted(done, key=_order)

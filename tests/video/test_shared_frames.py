@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visavis.errors import StorageError
-from visavis.video.shared_frames import FrameReader, FrameWriter, Place, memory_folders
+from visavis.video import shared_frames
+from visavis.video.shared_frames import FrameReader, FrameWriter, Place, frame_folders, memory_folders
 
 
 @given(sizes=st.lists(st.tuples(st.integers(1, 70), st.integers(1, 70)), min_size=1, max_size=8), seed=st.integers(0))
@@ -86,3 +88,50 @@ def test_where_there_is_no_room_another_folder_is_taken(tmp_path: Path, monkeypa
 
 def test_there_is_a_place_for_memory() -> None:
     assert all(folder.is_dir() for folder in memory_folders())
+
+
+def test_what_killed_processes_left_is_removed_and_what_others_use_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_frames, "memory_folders", lambda: [tmp_path])
+    program = """
+        import sys, time
+        from pathlib import Path
+        from visavis.video import shared_frames
+        shared_frames.memory_folders = lambda: [Path(sys.argv[1])]
+        with shared_frames.frame_folders() as [folder]:
+            (folder / "view-0.jpg").write_bytes(b"a face")
+            print(folder, flush=True)
+            time.sleep(60)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        theirs = Path(other.stdout.readline().strip())
+        with frame_folders() as [ours]:
+            assert sorted(theirs.iterdir()) == [theirs / "view-0.jpg"]
+            assert ours.parent == theirs.parent
+        other.kill()
+    assert theirs.exists()
+    assert theirs.parent.stat().st_mode & 0o077 == 0 or os.name != "posix"
+    with frame_folders() as [ours]:
+        assert not theirs.exists()
+    assert list(ours.parent.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders that everybody may write to")
+@pytest.mark.parametrize("kind", ["open", "link"])
+def test_a_folder_that_somebody_else_prepared_is_not_taken(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_frames, "memory_folders", lambda: [tmp_path])
+    theirs = tmp_path / f"visavis-frames-{os.getuid()}"
+    if kind == "link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        theirs.symlink_to(tmp_path / "elsewhere")
+    else:
+        theirs.mkdir()
+        theirs.chmod(0o777)
+    with frame_folders() as [folder]:
+        assert not list(theirs.iterdir())
+        assert folder.parent.stat().st_mode & 0o077 == 0

@@ -18,7 +18,7 @@ from tests.films import film
 from tests.video.watched import Watched, larger, portrait, until
 from visavis.errors import InputError, NotAGallery
 from visavis.image import load_image
-from visavis.video import crew
+from visavis.video import crew, shared_frames
 from visavis.video import watch as watch_module
 from visavis.video.camera_process import Pace
 from visavis.video.cameras import Camera
@@ -39,7 +39,7 @@ def faces(lfw_photo: Callable[[str, int], bytes], tmp_path_factory: pytest.TempP
 def test_files_played_as_cameras_to_their_end(
     faces: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "memory_folders", lambda: [tmp_path])
+    monkeypatch.setattr(shared_frames, "memory_folders", lambda: [tmp_path])
     cameras = [
         Camera(name="door \u7167", source=str(faces["Colin_Powell"]), as_camera=True),
         Camera(name="yard", source=str(faces["George_W_Bush"]), as_camera=True, fps=2),
@@ -50,7 +50,8 @@ def test_files_played_as_cameras_to_their_end(
         assert watched.watch.next() is None  # for ever
         status = {status.name: status for status in watched.watch.status()}
         assert until(lambda: not any(psutil.pid_exists(pid) for pid in watched.watch.processes), "the worker's end")
-    assert list(tmp_path.iterdir()) == []
+    [own] = tmp_path.iterdir()
+    assert list(own.iterdir()) == []
     for name in status:
         assert [event.kind for event in watched.of(name)] == ["appeared", "left"]
         appeared, left = watched.of(name)

@@ -5,18 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import shutil
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from visavis.files import reason
 from visavis.processes import line, python
-from visavis.video.shared_frames import memory_folders
+from visavis.video.shared_frames import frame_folders
 from visavis.video.task import Task
 
 __all__ = ["Crew"]
@@ -122,31 +119,29 @@ class Crew:
 
     def _serve(self) -> str | None:
         """Run the worker until it ends; return why it did, None where all its sources have ended."""
-        folders = [Path(tempfile.mkdtemp(prefix="visavis-", dir=folder)) for folder in memory_folders()]
         why, done = "", False
-        try:
-            child = self.child = python("visavis.video.worker", "main")
-            task = dataclasses.replace(self._task, folders=tuple(str(folder) for folder in folders))
-            self._write(dataclasses.asdict(task))
-            if self._stopped.is_set():
+        with frame_folders() as folders:
+            try:
+                child = self.child = python("visavis.video.worker", "main")
+                task = dataclasses.replace(self._task, folders=tuple(str(folder) for folder in folders))
+                self._write(dataclasses.asdict(task))
+                if self._stopped.is_set():
+                    self._close_input()
+                assert child.stdout is not None
+                with child.stdout:
+                    for text in child.stdout:
+                        if not text.endswith(b"\n"):  # it died at it
+                            break
+                        told = json.loads(text)
+                        if "status" in told:
+                            self._heard, self.started = time.monotonic(), True
+                        why, done = told.get("failed", [why])[-1], "done" in told
+                        self._tell(self, told)
+                code = child.wait()
                 self._close_input()
-            assert child.stdout is not None
-            with child.stdout:
-                for text in child.stdout:
-                    if not text.endswith(b"\n"):  # it died at it
-                        break
-                    told = json.loads(text)
-                    if "status" in told:
-                        self._heard, self.started = time.monotonic(), True
-                    why, done = told.get("failed", [why])[-1], "done" in told
-                    self._tell(self, told)
-            code = child.wait()
-            self._close_input()
-        finally:
-            self._heard = None
-            self._wanted.clear()
-            for folder in folders:
-                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                self._heard = None
+                self._wanted.clear()
         return None if done else why or f"its process ended ({code})"
 
     def _write(self, what: dict[str, Any]) -> None:

@@ -10,17 +10,19 @@ import contextlib
 import errno
 import mmap
 import os
+import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from visavis.errors import StorageError
+from visavis.models.durable import work_folder
 from visavis.types import Image
 
-__all__ = ["FrameReader", "FrameWriter", "Place", "memory_folders"]
+__all__ = ["FrameReader", "FrameWriter", "Place", "frame_folders", "memory_folders"]
 
 _SLOTS = 2  # one is looked at while the next is drawn
 
@@ -30,6 +32,25 @@ def memory_folders() -> list[Path]:
     shared = Path("/dev/shm")  # noqa: S108 (files there get names nobody can guess and are the user's alone)
     found = [shared] if shared.is_dir() and os.access(shared, os.W_OK | os.X_OK) else []
     return [*found, Path(tempfile.gettempdir())]
+
+
+@contextlib.contextmanager
+def frame_folders() -> Iterator[list[Path]]:
+    """Give folders for mapped files, the user's alone; first remove what killed processes left: it shows people."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(work_folder(_own(folder))) for folder in memory_folders()]
+
+
+def _own(shared: Path) -> Path:
+    """Return the user's folder in one that everybody may write to: another, should somebody have taken its name."""
+    if os.name != "posix":
+        return shared / "visavis-frames"  # such folders are the user's own there
+    own = shared / f"visavis-frames-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        own.mkdir(mode=0o700)
+    status = own.lstat()
+    private = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
+    return own if private else Path(tempfile.mkdtemp(prefix="visavis-frames-", dir=shared))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -242,6 +243,19 @@ def test_a_server_that_asks_for_time_gets_it(store):
         outbox.put(event(2))
         server.wait_for(3)
     assert asked[1] - asked[0] >= 1
+
+
+def test_a_clock_that_is_put_back_holds_up_nothing(store):
+    tried, waits = (replace(event(i), time=datetime.now(UTC)) for i in range(2))
+    with web_server() as server:
+        server.stop()
+        with Outbox(store, {"hook": Webhook(webhook=server.url)}, rules("hook"), backoff=SOON) as outbox:
+            outbox.put(tried)
+            outbox.put(waits)
+            until(lambda: outbox.status()[0].problem and outbox.status()[0].waiting == 2)
+    found = store.due(datetime.now(UTC) - timedelta(days=1))
+    assert [one.event for one in found] == [tried, waits]
+    assert found[0].attempts
 
 
 def test_what_is_too_old_is_given_up(store):

@@ -22,6 +22,7 @@ __all__ = ["Backoff", "Courier", "TargetStatus"]
 _REFUSALS = 3  # after so many answers that say no for good, a notice is given up
 _STUBBORN = 8  # when a notice fails so often, the one behind it is tried, too
 _LONGEST_ASKED = 3600.0  # of what a receiver asks to wait
+_ANY_TIME = datetime.fromtimestamp(0, timezone.utc)  # due by any clock, also one that is put back
 _LEASE = 60.0  # plus the target's timeout; what a killed process was sending is due again then
 
 
@@ -216,7 +217,7 @@ class Courier:
         if failure.final and delivery.attempts + 1 >= _REFUSALS:
             self._give_up(delivery, str(failure))
         else:
-            self._store.failed(delivery.id, _now(), str(failure))
+            self._store.failed(delivery.id, _ANY_TIME, str(failure))  # how long it rests is for us to say
         return failure
 
     def _settled(self, delivery: Delivery) -> None:

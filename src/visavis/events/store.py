@@ -34,6 +34,7 @@ __all__ = ["Delivery", "EventStore", "Forgotten", "open_events"]
 _SCHEMA = "visavis_events"
 _ERASE_SECONDS = 10.0
 _LEASE = timedelta(seconds=60)
+_AT_ONCE = 0  # by any clock, also one that is put back meanwhile
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,7 @@ class EventStore:
             return 0
         if targets:
             number = connection.execute(select(events.c.seq).where(events.c.id == row["id"])).scalar_one()
-            now = micros_now()
-            first = min(row["time"], now)  # a clock that runs ahead holds nothing up
-            due = [{"event": number, "target": name, "queued": now, "next_try": first} for name in targets]
+            due = [{"event": number, "target": name, "queued": micros_now(), "next_try": _AT_ONCE} for name in targets]
             connection.execute(deliveries.insert(), due)
         return 1
 
@@ -234,7 +233,7 @@ class EventStore:
             connection.execute(delete(deliveries).where(deliveries.c.id == id))
 
     def failed(self, id: int, retry_at: datetime | None, problem: str) -> None:
-        """Say that sending failed, why, and when to try again; None: never, it is given up."""
+        """Say that sending failed, why, and when to try again, at the earliest; None: never, it is given up."""
         change = update(deliveries).where(deliveries.c.id == id)
         tried = {"attempts": deliveries.c.attempts + 1, "problem": problem[:500].replace("\0", "")}
         with self._database.writing() as connection:

@@ -62,6 +62,13 @@ def test_some_frames_only(door: Path, analyzer: Analyzer) -> None:
     assert numbers(every=0.5) == [0, 5, 10, 15]
 
 
+def test_after_a_gap_in_a_film_frames_come_no_closer(tmp_path: Path, analyzer: Analyzer) -> None:
+    times = [0.0, 0.1, 0.2, 5.31, 5.4, 5.5, 5.6]
+    path = film(tmp_path / "a.mkv", [np.zeros((64, 64, 3), np.uint8)] * len(times), times=times)
+    found = follow_source(Source.parse(str(path)), lookout(analyzer), analyzer, every=0.5)
+    assert [frame.number for frame, _, _ in found if frame is not None] == [0, 3, 5]
+
+
 def test_photos_of_a_folder(tmp_path: Path, analyzer: Analyzer, lfw_photo: Callable[[str, int], bytes]) -> None:
     photo = cv2.imdecode(np.frombuffer(lfw_photo("Al_Sharpton", 2), np.uint8), cv2.IMREAD_COLOR)
     for i in range(4):

@@ -10,6 +10,7 @@ from visavis.pipeline import Analyzer
 from visavis.video.following import Seen
 from visavis.video.frames import Frame
 from visavis.video.lookout import Lookout
+from visavis.video.picture import every_so_often
 from visavis.video.recording import detected
 from visavis.video.sources import Source, pictures
 
@@ -48,12 +49,9 @@ def follow_source(
     problem: list[Exception] = []
 
     def frames() -> Iterator[Frame]:
-        due = 0.0
+        some = (picture for picture in pictures(source, stop) if picture.number % detect_every == 0)
         try:
-            for picture in pictures(source, stop):
-                if picture.number % detect_every or picture.time + 1e-3 < due:
-                    continue
-                due = max(due + every, picture.time) if every else 0.0
+            for picture in every_so_often(some, every):
                 yield Frame(picture.number, picture.time, picture.image())
         except Exception as error:  # noqa: BLE001 (told again below, when what came before it is done)
             problem.append(error)

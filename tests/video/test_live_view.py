@@ -144,3 +144,14 @@ def test_clients_that_take_nothing_hold_up_nobody(watched: Watched, view: LiveVi
             client.close()
     until(lambda: view._server.room._value == 32, "all places to be free again")
     assert get(view, path_of(view))[0].status == 200
+
+
+def test_clients_of_a_dead_camera_that_go_away_free_their_places(view: LiveView) -> None:
+    host = view.url.split("/")[2]
+    request = f"GET {path_of(view, 'dead.mjpeg')} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    for _ in range(32):
+        with socket.create_connection(("127.0.0.1", int(host.split(":")[1]))) as client:
+            client.sendall(request)
+            assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+    until(lambda: view._server.room._value == 32, "all places to be free again")
+    assert get(view, path_of(view))[0].status == 200

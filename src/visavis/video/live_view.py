@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 import json
+import os
 import secrets
 import socket
 import threading
@@ -84,7 +85,7 @@ class LiveView:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    allow_reuse_address = True
+    allow_reuse_address = os.name == "posix"  # Windows would let another program have the same port
 
     def __init__(self, watch: Watch, key: str, port: int) -> None:
         self.watch, self.key = watch, key
@@ -160,6 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
         while not self.server.watch.closed:
             found = self.server.watch.picture(camera, after=number, timeout=_PICTURE_SECONDS)
             if found is None:
+                if self._gone:
+                    return
                 continue
             number, data = found
             head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
@@ -167,6 +170,19 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(head.encode() + data + b"\r\n")
             except OSError:
                 return
+
+    @property
+    def _gone(self) -> bool:
+        """Whether the client has closed the connection, which nothing else tells while there is nothing to send."""
+        self.connection.setblocking(False)
+        try:
+            return not self.connection.recv(4096)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            self.connection.settimeout(_SLOW_SECONDS)
 
     def _answer(self, status: HTTPStatus, kind: str = "text/plain", data: bytes = b"") -> None:
         self.send_response(status)

@@ -115,6 +115,9 @@ def test_the_name_of_a_face_beside_it_is_got_by_a_margin_only() -> None:
     track = looked(2)
     track.hear(answer(ada=0.6, bob=0.5), HOW, {"ada": 0.55})
     assert track.person.subject == "bob", "it can't be ada, who is there"
+    track = looked(3)
+    track.hear(answer(ada=0.7, bob=0.5), HOW, {"ada": 0.8})
+    assert track.person == Person(known=True), "a photo of ada is not bob"
     track = looked(2)
     track.hear(answer(ada=0.66, bob=0.5), HOW, {"ada": 0.55})
     assert track.person.subject == "ada"

@@ -61,6 +61,12 @@ def test_every_frame_is_looked_at_and_a_track_reaches_back_to_its_first(carphone
     assert load_image(recorded.looks[1].jpeg).shape[0] >= 60
 
 
+def test_who_is_looked_for_rarely_is_followed_all_the_same(tmp_path: Path, analyzer: Analyzer, sharpton: Image) -> None:
+    path = film(tmp_path / "slow.mkv", [sharpton] * 8, times=[3.0 * i for i in range(8)])
+    found = record(path, analyzer, every=6)  # a track ends after 5 s, where faces are looked for more often
+    assert found.tracks.tolist() == [1, 1, 1, 1]
+
+
 def test_threads_make_no_difference(carphone: Path, recorded: Recording) -> None:
     other = record(carphone, Analyzer(threads=2, precision="f32", min_face=28))
     assert np.array_equal(other.frames, recorded.frames)

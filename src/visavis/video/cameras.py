@@ -56,7 +56,7 @@ class View:
     dwell
         A ``dwell`` event, place ``view``, for who stays in the whole picture so long.
     gap
-        Seconds unseen after which somebody has left; None: the tracker's own.
+        Seconds unseen after which somebody has left; None: the tracker's own. At least 2.5 frames at ``fps``.
     snapshots
         Keep a picture of the face with each event.
     as_camera, loop
@@ -162,6 +162,7 @@ class Camera(View):
             UTC of second 0 of the pictures' times.
         """
         tracking = Tracking() if self.gap is None else Tracking(gap=self.gap)
+        tracking = tracking.looking_every(1 / self.fps if self.fps else 0.0)
         naming = Naming() if fpir is None else Naming(fpir=fpir)
         how = Following(self.detect_every, tracking, naming)
         return Lookout(self.name, analyzer, gallery, how, start=start, lines=self.lines, zones=self.all_zones)

@@ -216,11 +216,13 @@ class Identity:
         if not self.ready(how):
             return
         held = held or {}
+        # Whom another face of the frame shows, this one does not; then it may be who comes right behind.
+        near = max((one.similarity for one in answer.candidates), default=0.0) - how.margin
         best = next(
             (
                 one
                 for one in answer.candidates
-                if one.similarity >= max(answer.threshold, held.get(one.subject, -math.inf) + how.margin)
+                if one.similarity >= max(answer.threshold, held.get(one.subject, -math.inf) + how.margin, near)
             ),
             None,
         )

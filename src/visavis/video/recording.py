@@ -165,7 +165,7 @@ def follow_video(
         As `visavis.video.frames.frames`; of a file that was cut off, after all that could be read.
     """
     info = video(path)
-    lookout = _lookout(path, info, analyzer, gallery, how, start, lines, zones)
+    lookout = _lookout(path, info, analyzer, gallery, how, every, start, lines, zones)
     for looked in _followed(path, info, lookout, analyzer, every, rotate, progress):
         yield looked.seen, looked.events
 
@@ -196,7 +196,8 @@ def record(
     gallery
         Gives the names.
     how
-        How faces are followed. Its ``detect_every`` has no part in it: ``every`` says what is looked at.
+        How faces are followed. Its ``detect_every`` has no part in it: ``every`` says what is looked at, and stretches
+        a ``gap`` that is too short for it.
     every
         Seconds between the frames looked at; 0 looks at each.
     rotate
@@ -225,7 +226,7 @@ def record(
     """
     info = video(path)
     began = start or started(path, info)
-    lookout = _lookout(path, info, analyzer, gallery, how, began, lines, zones)
+    lookout = _lookout(path, info, analyzer, gallery, how, every, began, lines, zones)
     columns = FaceTable()
     people: dict[int, Person] = {}
     events: list[Event] = []
@@ -317,11 +318,13 @@ def _lookout(
     analyzer: Analyzer,
     gallery: Gallery | None,
     how: Following | None,
+    every: float,
     start: datetime | None,
     lines: Sequence[Line],
     zones: Sequence[Zone],
 ) -> Lookout:
-    how = replace(how or Following(), detect_every=1)
+    how = how or Following()
+    how = replace(how, detect_every=1, tracking=how.tracking.looking_every(every))
     start = start or started(path, info)
     return Lookout(os.fspath(path), analyzer, gallery, how, start=start, lines=lines, zones=zones)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 _TICK = 1e-3  # seconds: to so much times are rounded
 _LONG = 5.0
+_LOOKS_APART = 2.5  # so that one look in which a face was not found ends nothing
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,16 @@ class Tracking:
                 raise InputError(f"{name} of a tracker is 0 or more, not {getattr(self, name)}")
         if not 0 <= self.start <= 1:
             raise InputError(f"start of a tracker is a score, 0..1, not {self.start}")
+
+    def looking_every(self, seconds: float) -> Tracking:
+        """Return the same for faces that are looked for so rarely: a `gap` shorter than that would end every track.
+
+        Examples
+        --------
+        >>> Tracking().looking_every(10).gap, Tracking().looking_every(0.5).gap
+        (25.0, 5.0)
+        """
+        return replace(self, gap=max(self.gap, _LOOKS_APART * seconds))
 
 
 @dataclass(eq=False)

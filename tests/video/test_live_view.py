@@ -84,6 +84,10 @@ def test_the_page_its_status_and_a_picture(watched: Watched, view: LiveView) -> 
         pixels = np.asarray(picture.convert("RGB")).astype(int)
     blue = np.abs(pixels - (86, 180, 233)).max(axis=2) < 40  # the color of a face without a name
     assert blue.sum() > 200
+    kept = Path(watched.watch._views[DOOR].path)
+    assert kept.name == "view-0.jpg"
+    until(lambda: not kept.exists(), "the picture to go, as nobody looks")
+    assert get(view, path_of(view, f"{DOOR}.jpg"))[0].status == 200
 
 
 def test_a_stream_of_pictures(view: LiveView) -> None:

@@ -18,7 +18,7 @@ from tests.films import film
 from tests.video.watched import Watched, larger, portrait, until
 from visavis.errors import InputError, NotAGallery
 from visavis.image import load_image
-from visavis.video import crew, shared_frames
+from visavis.video import camera_process, crew, shared_frames
 from visavis.video import watch as watch_module
 from visavis.video.camera_process import Pace
 from visavis.video.cameras import Camera
@@ -110,6 +110,17 @@ def test_a_dead_camera_stops_no_other_and_its_password_is_nowhere(faces: dict[st
             assert watched.status("door").state == "live"
             assert watched.of("door", "camera_lost") == []
     assert not any(psutil.pid_exists(process.pid) for process in running)
+
+
+def test_a_fault_of_ours_shows_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        raise RuntimeError("av can't open rtsp://ada:s3cret@10.0.0.7/live?token=s3cret")
+    except RuntimeError:
+        camera_process._tell_fault()
+    said = capsys.readouterr().err
+    assert "RuntimeError: av can't open rtsp://***@10.0.0.7/live" in said
+    assert "ada" not in said.splitlines()[-1]
+    assert "s3cret" not in said.splitlines()[-1]
 
 
 def test_pictures_of_other_sizes_than_before(tmp_path: Path, lfw_photo: Callable[[str, int], bytes]) -> None:

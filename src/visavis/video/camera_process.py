@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from visavis.errors import VisavisError
 from visavis.processes import answers, line
+from visavis.video.addresses import redacted
 from visavis.video.capture import capture
 from visavis.video.shared_frames import FrameWriter
 from visavis.video.sources import Picture, Source
@@ -111,6 +112,12 @@ class _Camera:
             self._pipe.flush()
 
 
+def _tell_fault() -> None:
+    """Say where we failed; what a library says may hold the source's address."""
+    sys.stderr.write(redacted(traceback.format_exc()))
+    sys.stderr.flush()
+
+
 def main() -> None:
     """Serve one worker until it closes our standard input, or has gone."""
     pipe = answers()
@@ -124,7 +131,7 @@ def main() -> None:
         except VisavisError as error:
             camera.tell({"failed": str(error)})
         except Exception:  # noqa: BLE001 (whatever it is, the worker starts us again)
-            traceback.print_exc()
+            _tell_fault()
             os._exit(1)
         stop.set()
         threading.Timer(_END_SECONDS, os._exit, [0]).start()  # a library may wait for its source for ever
@@ -147,6 +154,6 @@ def main() -> None:
     except VisavisError as error:
         camera.tell({"failed": str(error)})
     except Exception:  # noqa: BLE001
-        traceback.print_exc()
+        _tell_fault()
         os._exit(1)
     os._exit(0)

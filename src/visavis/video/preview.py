@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -49,6 +51,7 @@ class Previews:
         self._due: dict[str, float] = {}
         self._jobs: dict[str, tuple[Image, Faces, list[Label | None]]] = {}
         self._files: dict[str, Path] = {}
+        self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -59,7 +62,10 @@ class Previews:
     def offer(self, camera: str, image: Image, seen: Seen) -> None:
         """Take a frame and what it showed, where somebody looks and a picture is due. The image is not kept."""
         now = time.monotonic()
-        if self._until.get(camera, 0.0) < now or self._due.get(camera, 0.0) > now or camera in self._jobs:
+        if self._due.get(camera, 0.0) > now or camera in self._jobs:
+            return
+        if self._until.get(camera, 0.0) < now:
+            self._remove(camera)
             return
         self._due[camera] = now + _EVERY
         height, width = image.shape[:2]
@@ -75,6 +81,13 @@ class Previews:
             self._thread = threading.Thread(target=self._draw, daemon=True)
             self._thread.start()
 
+    def _remove(self, camera: str) -> None:
+        """Delete a picture that nobody looks at any more: it names people, who may be forgotten meanwhile."""
+        path = self._files.pop(camera, None)
+        if path is not None:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
     def _draw(self) -> None:
         style, lettering = Style(landmarks=False), Lettering()
         while True:
@@ -88,7 +101,7 @@ class Previews:
                 ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
             )
             assert done
-            path = self._files.setdefault(camera, self._folder / f"view-{len(self._files)}.jpg")
+            path = self._files.setdefault(camera, self._folder / f"view-{next(self._numbers)}.jpg")
             try:
                 with new_file(path, 0o600, synced=False) as file:
                     file.write(data.tobytes())

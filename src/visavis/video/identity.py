@@ -92,8 +92,8 @@ class Person:
     similarity
         Of the track with that subject: the mean over its looks, weighted by what they are worth.
     fmr
-        FMR of a threshold at that similarity; see docs/identity.md for why it is an upper bound here. None where the
-        model was not calibrated.
+        FMR of a threshold at that similarity; see docs/identity.md for why it is an upper bound here, for each of the
+        subject's templates. None where the model was not calibrated.
     known
         Whether enough was seen to say: without a subject, the track shows nobody enrolled.
     corrects

@@ -88,6 +88,7 @@ def test_files_and_folders_are_known_by_what_they_are(folder: Path) -> None:
         ("", {}, "a source is a file"),
         ("a\0b", {}, "a source is a file"),
         ("missing.mp4", {}, "no such video, folder or camera: 'missing.mp4'"),
+        ("ada:s3cr3t-W0rd@10.0.0.7/a", {}, "an address begins as rtsp://USER"),
         ("gopher://ada:s3cr3t-W0rd@host/a", {}, "gopher://host/a can't be opened: a stream begins with rtsp"),
         ("file:///etc/passwd", {}, "can't be opened: a stream begins with"),
         ("concat:a.ts|b.ts", {}, "no such video"),

@@ -32,6 +32,7 @@ Transport = Literal["tcp", "udp"]
 Warn = Callable[[str], None]
 _V4L2 = re.compile(r"/dev/video\d+")
 _PATIENCE_HLS = 30.0
+_LOGIN = re.compile(r"[^@]+:[^@]*@")  # a password, where the scheme was left out
 _SIZE = re.compile(r"[1-9]\d{1,4}x[1-9]\d{1,4}")
 
 
@@ -315,10 +316,13 @@ def _recognized(text: str) -> tuple[SourceKind, str]:
             return "images", printable_path(text)[1:-1]
         if path.is_char_device():
             return "device", printable_path(text)[1:-1]
-        if not path.exists():
-            raise InputError(f"no such video, folder or camera: {printable_path(text)}; check the path")
+        there = path.exists()
     except (OSError, ValueError):
-        raise InputError(f"no such video, folder or camera: {printable_path(text)}; check the path") from None
+        there = False
+    if not there:
+        if _LOGIN.match(text):
+            raise InputError("no such video, folder or camera; an address begins as rtsp://USER:PASSWORD@HOST")
+        raise InputError(f"no such video, folder or camera: {printable_path(text)}; check the path")
     return "file", printable_path(text)[1:-1]
 
 

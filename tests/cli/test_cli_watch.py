@@ -138,6 +138,16 @@ def test_what_is_kept_is_complete_and_erasing_reaches_it(run: Run, films: Path, 
     assert len(files["jsonl"].read_text("utf-8").splitlines()) == 3
 
 
+def test_a_film_gone_through_again_is_told_of(run: Run, films: Path, tmp_path: Path) -> None:
+    first, again = (
+        run("watch", films / "known.mp4", "--fps", "5", "--events", tmp_path / "events.db") for _ in range(2)
+    )
+    assert "before" not in first.err
+    assert f"{films / 'known.mp4'} was gone through before: its events will be in the store twice" in again.err
+    with open_events(tmp_path / "events.db") as store:
+        assert [event.kind for event in store.events()] == ["appeared", "appeared", "left", "left"]
+
+
 def test_old_events_are_deleted_at_the_start(run: Run, films: Path, tmp_path: Path) -> None:
     now = datetime.now(timezone.utc)
     with open_events(tmp_path / "e.db") as store:
@@ -157,6 +167,7 @@ def test_files_that_cannot_be_read_are_told_and_the_others_go_on(run: Run, films
     assert "text.mp4' is no video that can be read" in done.err
     assert f"'{cut}'" in done.err
     assert {row[1] for row in done.rows} >= {str(films / "known.mp4")}
+    assert run("watch", cut).code == 1
     alone = run("watch", tmp_path / "text.mp4", "--json")
     assert alone.code == 2
     item, document = map(json.loads, alone.out.splitlines())

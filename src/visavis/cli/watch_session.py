@@ -124,6 +124,7 @@ class _Session:
         self._files = frozenset(camera.name for camera in whole)
         self._frames = 0
         self._cut_short = False
+        self._given_in_part = 0
 
     def stop(self) -> None:
         """Begin to end; may be called by a signal handler."""
@@ -191,7 +192,8 @@ class _Session:
         )
         if self._cut_short and self._watch is None:
             return 130
-        return report.end()
+        code = report.end()
+        return min(code, 1) if self._given_in_part else code  # something of a file that was cut off was told
 
     def _give(self, events: Any) -> None:
         """Hand the events of a source of them to the main thread, and say when it has ended."""
@@ -222,8 +224,10 @@ class _Session:
             try:
                 yield from self._read_one(camera)
             except VisavisError as error:
+                in_part = self._frames > before
                 self._report.skipped += 1
-                self._report.say(f"{'cut short' if self._frames > before else 'skipped'}: {error}")
+                self._given_in_part += in_part
+                self._report.say(f"{'cut short' if in_part else 'skipped'}: {error}")
                 item = {"source": camera.name, "error": {"type": type(error).__name__, "message": str(error)}}
                 self._report.item(item)
             self._report.done += 1
@@ -232,6 +236,11 @@ class _Session:
         source = camera.parsed()
         progress = self._screen.progress = Progress(camera.name)
         start, info = _start(source)
+        if info is not None and self._keeping is not None:
+            until = start + timedelta(seconds=(info.seconds or 0.0) + 1.0)
+            with contextlib.suppress(VisavisError):  # a store that is held costs the warning, not the film
+                if any(self._keeping.store.events(cameras=[camera.name], since=start, until=until, limit=1)):
+                    self._report.warn(f"{camera.name} was gone through before: its events will be in the store twice")
         size = camera.min_face
         if size is None and info is not None:
             size = smallest_face(*shrunk_size(info.width, info.height, camera.longest))

@@ -13,7 +13,7 @@ from visavis.recognition.compare import operating_point
 
 __all__ = ["Resemblance", "resemblance"]
 
-# FMR of the similarities. Of a cut to another person in the same place, one in a hundred goes unnoticed.
+# FMR of the similarities.
 _ANYWHERE, _IN_PLACE = 1e-3, 1e-2
 _UNMEASURED = 0.5  # similarity where the recognizer was not calibrated
 _LEAST_STEP = 0.05  # between the two: they may be one

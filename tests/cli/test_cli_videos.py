@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from curation.films import film, moving
+from films import film, moving
 
 from cli.conftest import Run
 from cli.test_cli_docs import ALWAYS, documented

@@ -167,7 +167,11 @@ def test_files_that_cannot_be_read_are_told_and_the_others_go_on(run: Run, films
     assert "text.mp4' is no video that can be read" in done.err
     assert f"'{cut}'" in done.err
     assert {row[1] for row in done.rows} >= {str(films / "known.mp4")}
-    assert run("watch", cut).code == 1
+    whole = (films / "stranger.mp4").read_bytes()
+    cut.write_bytes(whole[: len(whole) * 2 // 3])
+    begun = run("watch", cut)
+    assert begun.code == 1
+    assert "cut short: " in begun.err
     alone = run("watch", tmp_path / "text.mp4", "--json")
     assert alone.code == 2
     item, document = map(json.loads, alone.out.splitlines())
@@ -393,6 +397,7 @@ def test_cameras_from_settings_to_events_while_people_are_enrolled_and_erased(
     assert lost["camera"] == "refused"
     assert "password" in lost["detail"]
     assert document["pending"] == 0
+    assert document["people"] == [], "who is erased is no more told of at the end either"
     assert SECRET not in "\n".join([*watch.out, *watch.err])
     assert {notice["kind"] for notice in taken} == {"identified", "unknown", "camera_lost"}
     assert any("picture" in notice for notice in taken)

@@ -164,6 +164,9 @@ class _Session:
         while any(giver.is_alive() for giver in givers) and time.monotonic() < deadline:
             with contextlib.suppress(queue.Empty):
                 self._happened.get(timeout=_TICK_SECONDS)
+        if self._gallery is not None and self._totals.people:
+            with contextlib.suppress(VisavisError):  # whoever was erased or renamed meanwhile is not told of at the end
+                self._totals.people &= {subject.name for subject in self._gallery.list()}
 
     def end(self) -> int:
         """Say what came together, and return the exit code."""

@@ -129,11 +129,12 @@ def _new_memory(folders: Sequence[Path], size: int) -> tuple[str, mmap.mmap]:
             _reserve(handle, size)
             return name, mmap.mmap(handle, size)
         except OSError as error:
-            Path(name).unlink(missing_ok=True)
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise
+            problem = error
         finally:
             os.close(handle)
+        Path(name).unlink(missing_ok=True)  # closed: Windows deletes no open file
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise problem
     where = " or ".join(str(folder) for folder in folders)
     raise StorageError(f"no room for {(size >> 20) + 1} MiB of frames in {where}; make room there")
 

@@ -209,6 +209,22 @@ def test_bad_files_are_refused_in_a_line(tmp_path: Path, kind: str, says: str) -
     assert repr(f"{kind}.mp4")[1:-1] in str(caught.value)
 
 
+def test_files_of_sound_are_called_so(tmp_path: Path) -> None:
+    import av
+
+    for name, codec in (("a.wav", "pcm_s16le"), ("a.flac", "flac"), ("a.mp3", "libmp3lame"), ("a.aac", "aac")):
+        with av.open(str(tmp_path / name), "w") as container:
+            stream = container.add_stream(codec, rate=16000)
+            stream.layout = "mono"
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.int16), format="s16", layout="mono")
+            frame.sample_rate = 16000
+            for encode in (frame, None):
+                for packet in stream.encode(encode):
+                    container.mux(packet)
+        with pytest.raises(InputError, match=f"{name}' holds no video but sound"):
+            list(frames(tmp_path / name))
+
+
 def test_what_came_before_a_cut_is_given(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (64, 96, 3)).astype(np.uint8) for _ in range(40)]

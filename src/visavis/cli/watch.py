@@ -63,7 +63,7 @@ class Keep:
         typer.Option(
             metavar="FILE",
             envvar="VISAVIS_EVENTS",
-            help="Keep events in this store; or postgresql://USER@HOST/DATABASE.",
+            help="Keep events in this store; or postgresql://...",
         ),
     ] = None
     pictures: Annotated[

@@ -25,6 +25,7 @@ __all__ = [
     "Pulse",
     "VideoInfo",
     "failures",
+    "is_sound",
     "opened",
     "problem_of",
     "require_library",
@@ -93,6 +94,15 @@ def still_kind(head: bytes) -> str:
     if head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif"):
         return "HEIC or AVIF"
     return next((kind for start, kind in signatures.items() if head.startswith(start)), "")
+
+
+def is_sound(head: bytes) -> bool:
+    """Return whether the first 16 bytes are those of a file of sound: WAV, FLAC, MP3, AIFF, AMR, AAC."""
+    return (
+        head[8:12] in (b"WAVE", b"AIFF", b"AIFC")
+        or head.startswith((b"fLaC", b"ID3", b"#!AMR"))
+        or (head[:1] == b"\xff" and head[1:2] in (b"\xfb", b"\xfa", b"\xf3", b"\xf2", b"\xf1", b"\xf9"))
+    )
 
 
 @dataclass(frozen=True)

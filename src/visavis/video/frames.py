@@ -25,6 +25,7 @@ from visavis.video.decoding import (
     Decoding,
     VideoInfo,
     failures,
+    is_sound,
     opened,
     require_library,
     still_kind,
@@ -184,8 +185,11 @@ def opened_file(path: str | os.PathLike[str], **how: Any) -> Iterator[Any]:
     name = printable_path(path)
     _require_file(Path(path), name)
     with Path(path).open("rb") as file:
-        if kind := still_kind(file.read(16)):
+        head = file.read(16)
+        if kind := still_kind(head):
             raise InputError(f"{name} is a still picture ({kind}), not a video; give it as a photo")
+        if is_sound(head):
+            raise InputError(f"{name} holds no video but sound")
         file.seek(0)
         # The file is handed over open, so that no part of its name is taken for a protocol or a pattern.
         how = {"options": {"format_whitelist": FORMATS, "protocol_whitelist": "file"}} | how

@@ -15,7 +15,7 @@ from typing import Any
 
 from visavis.errors import InputError, SourceError, SourceRefused
 from visavis.video.addresses import SCHEMES, scheme_of
-from visavis.video.decoding import failures, opened, problem_of, require_library, still_kind
+from visavis.video.decoding import failures, is_sound, opened, problem_of, require_library, still_kind
 from visavis.video.frames import FORMATS
 
 __all__ = ["AS_A_FILE", "opened_pipe", "opened_stream", "opened_within"]
@@ -86,6 +86,8 @@ def opened_pipe(stop: threading.Event, **how: Any) -> Iterator[Any]:
     pipe = _Pipe(sys.stdin.fileno(), stop)
     if kind := still_kind(pipe.head):
         raise InputError(f"standard input is a still picture ({kind}), not a video; give it as a photo")
+    if is_sound(pipe.head):
+        raise InputError("standard input holds no video but sound")
     if not pipe.head:
         raise InputError("standard input is empty (0 bytes); pipe a video into it")
     how = {"options": {"format_whitelist": f"{FORMATS},mpjpeg", "protocol_whitelist": "pipe"}} | how

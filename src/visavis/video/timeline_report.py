@@ -91,7 +91,8 @@ def timeline_document(
         sections.append(Section("Faces", [Pictures("The best picture of each", grid)]))
     strangers = sum(stay.subject is None for stay in stays)
     summary = (
-        f"{len(present)} people with a name and {strangers} visits of faces without one in {len(recordings)} videos."
+        f"{_counted(len(present), 'person', 'people')} with a name and {_counted(strangers, 'visit')} of faces "
+        f"without one in {_counted(len(recordings), 'video')}."
     )
     results = {
         "stays": [stay.to_dict() for stay in stays],
@@ -107,3 +108,7 @@ def timeline_document(
 def _unit(length: float) -> tuple[str, float]:
     """Return in what so many seconds are read best, and how many seconds it has."""
     return ("seconds", 1.0) if length < 300 else ("minutes", 60.0) if length < 4 * 3600 else ("hours", 3600.0)
+
+
+def _counted(number: int, one: str, several: str = "") -> str:
+    return f"{number} {one if number == 1 else several or one + 's'}"

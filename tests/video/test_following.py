@@ -341,3 +341,38 @@ def test_settings_out_of_range_are_refused() -> None:
         Following(detect_every=0)
     with pytest.raises(InputError, match="time zone"):
         Lookout("car", None, start=datetime(2026, 5, 1))  # type: ignore[arg-type]
+
+
+def test_a_cut_to_somebody_else_in_the_same_place_begins_another_track(
+    analyzer: Analyzer, store_: Store, tmp_path: Path, lfw_photo: Callable[[str, int], bytes]
+) -> None:
+    people = {"Colin_Powell": (1, 2), "Hugo_Chavez": (3, 4)}
+    with open_gallery(tmp_path / "people.db", analyzer=analyzer) as gallery:
+        for name, (enrolled, _) in people.items():
+            gallery.enroll(name, load_image(lfw_photo(name, enrolled)))
+        lookout = Lookout("film", analyzer, gallery, start=START)
+        events: list[Event] = []
+        for number in range(150):
+            name = "Colin_Powell" if number < 60 else "Hugo_Chavez"
+            image = load_image(lfw_photo(name, people[name][1]))
+            events += lookout.step(Frame(number, number / 25, image))[1]
+        events += lookout.finish()[1]
+    found = visits(events)
+    assert [(visit.subject, round((visit.start - START).total_seconds(), 1)) for visit in found] == [
+        ("Colin_Powell", 0.0),
+        ("Hugo_Chavez", 2.4),
+    ]
+    assert (found[0].end - START).total_seconds() == pytest.approx(59 / 25)
+    assert sum(event.kind == "left" for event in events) == 2
+
+
+def test_a_light_switched_on_ends_no_track(analyzer: Analyzer, lfw_photo: Callable[[str, int], bytes]) -> None:
+    follower = Follower(analyzer)
+    image = load_image(lfw_photo("Colin_Powell", 1))
+    dark = (image * 0.5).astype(np.uint8)
+    assert float(np.abs(image.astype(int) - dark).mean()) > 30, "as much as at a cut"
+    ids = set()
+    for number in range(40):
+        seen = follower.step(Frame(number, number / 25, dark if 15 <= number < 30 else image))
+        ids |= set([] if seen.faces.track_ids is None else seen.faces.track_ids.tolist())
+    assert ids == {1}

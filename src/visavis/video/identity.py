@@ -159,12 +159,14 @@ class Identity:
     """When a look's quality was measured last, in seconds."""
     clear: bool = False
     """Whether a look was good enough to say that the track shows nobody enrolled."""
+    doubted: bool = False
+    """Whether it may have come to show somebody else, so that the next look decides."""
     _said_at: int = 0  # looks there were when the name was said
     _spent: bool = False  # whether the one correction was made
 
     def measurable(self, time: float, how: Naming) -> bool:
         """Return whether it is time to measure a face's quality again."""
-        return time - self.measured >= how.apart - 1e-6
+        return self.doubted or time - self.measured >= how.apart - 1e-6
 
     def ready(self, how: Naming) -> bool:
         """Return whether there are enough looks to ask who it is."""
@@ -180,7 +182,7 @@ class Identity:
 
     def wants(self, quality: float, time: float, how: Naming) -> bool:
         """Return whether a look that counts and is worth ``quality`` would gain something now."""
-        return self.due(time, how) or quality >= how.better * self.best
+        return self.doubted or self.due(time, how) or quality >= how.better * self.best
 
     @property
     def best(self) -> float:

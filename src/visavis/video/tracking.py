@@ -202,6 +202,25 @@ class Tracker:
             del self.tracks[track.id]
         return gone
 
+    def split(self, track: int) -> tuple[Track, Track]:
+        """End a track before the face seen now, which shows somebody else; return it, and the one that begins with it.
+
+        Raises
+        ------
+        KeyError
+            If there is no such track, or it was not seen at the last call.
+        """
+        new = self.tracks[track]
+        if new.last != self._time:
+            raise KeyError(track)
+        del self.tracks[track]
+        seen = max(new.seen - 1, 1)
+        old = replace(new, last=max(min(self._before, new.last), new.first), seen=seen)
+        new.id, self._next = self._next, self._next + 1
+        new.first, new.seen, new.template = self._time, 1, None
+        self.tracks[new.id] = new
+        return old, new
+
     def restart(self) -> list[Track]:
         """End all tracks and return them; what comes next may have any time."""
         gone = self.ended(math.inf)

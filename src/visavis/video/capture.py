@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from visavis.errors import InputError, SourceError, SourceRefused
-from visavis.video.decoding import Pulse
+from visavis.video.decoding import Pulse, forget_opened
 from visavis.video.picture import Picture
 from visavis.video.sources import Source, pictures
 
@@ -147,6 +147,8 @@ class _Capture:
             self.stop.wait(wait)
             while reader.is_alive() and not self.stop.is_set():
                 reader.join(_LOOK)  # a device that hangs is not opened twice
+            del reader, problem  # whose traceback holds the container
+            forget_opened()
         self._say("ended")
 
     def _watch(self, reader: _Reader) -> BaseException | None:

@@ -5,6 +5,7 @@ PyAV decodes (`pip install 'visavis[video]'`).
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,7 @@ __all__ = [
     "Pulse",
     "VideoInfo",
     "failures",
+    "forget_opened",
     "is_sound",
     "opened",
     "problem_of",
@@ -64,6 +66,14 @@ def opened(what: Any, **how: Any) -> Any:
     if hasattr(what, "seek"):
         what.seek(0)
     return av.open(what, **how | {"hwaccel": None})  # the hardware is gone, or has no room left
+
+
+def forget_opened() -> None:
+    """Free what closed containers hold, megabytes each: for who opens one after the other, for days.
+
+    They and their streams refer to each other, and Python looks for such rings by their number, not by their size.
+    """
+    gc.collect()
 
 
 def works(hardware: Any) -> bool:

@@ -16,7 +16,7 @@ from visavis.files import printable_path
 from visavis.image import MAX_PIXELS
 from visavis.video.addresses import SCHEMES, redacted, scheme_of, shown
 from visavis.video.conversion import TURNS
-from visavis.video.decoding import Decoder, Decoding, Pulse, require_library
+from visavis.video.decoding import Decoder, Decoding, Pulse, forget_opened, require_library
 from visavis.video.devices import opened_device
 from visavis.video.frames import opened_file, whole
 from visavis.video.hardware import HARDWARE, accelerator
@@ -272,6 +272,8 @@ def _again(source: Source, stop: threading.Event, pulse: Pulse, warn: Warn) -> I
         if last is None or stop.is_set():
             return
         number, start = number + last.number + 1, start + last.time + step
+        del picture, last
+        forget_opened()
 
 
 def _paced(found: Iterator[Picture], stop: threading.Event) -> Iterator[Picture]:

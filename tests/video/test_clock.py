@@ -61,6 +61,24 @@ def test_a_camera_that_sets_its_clock_goes_on_by_the_wall(wall: Wall) -> None:
     assert clock.behind < 0.1
 
 
+def test_a_streams_stamps_in_another_order_do_not_let_time_run_away(wall: Wall) -> None:
+    clock, time = Clock(0.04, live=True), 0.0
+    for i in range(0, 400, 4):  # pictures with B-frames, stamped by a server in the order of storing
+        for k in (0, 2, 1, 3):
+            time = clock.tick(0.04 * (i + k))
+            wall.now += 0.04
+    assert time == pytest.approx(0.04 * 399, abs=0.1)
+
+
+def test_a_streams_stamp_that_stands_still_does_not_stop_time(wall: Wall) -> None:
+    clock, time = Clock(0.04, live=True), 0.0
+    clock.tick(0.0)
+    for _ in range(250):
+        wall.now += 0.04
+        time = clock.tick(0.4)
+    assert time == pytest.approx(10.0, abs=1.1)
+
+
 def test_a_first_picture_without_a_stamp(wall: Wall) -> None:
     clock = Clock(0.04, live=True)
     assert [clock.tick(stamp) for stamp in (None, 0.0, 0.04)] == pytest.approx([0.0, 0.04, 0.08])

@@ -9,7 +9,7 @@ import numpy as np
 __all__ = ["Clock"]
 
 _JUMP = 5.0  # seconds by which the stamps of a live source may run ahead of the clock on the wall
-_BACK = 1.0  # seconds by which stamps of a file may run back without beginning anew
+_BACK = 1.0  # seconds by which stamps may run back without beginning anew
 _DRIFT = 1e-3  # seconds a second by which a camera's clock may be slow
 
 
@@ -40,7 +40,7 @@ class Clock:
         # Live pictures are at least a millisecond apart, as what follows them over time asks for.
         after = max(wall, self._last + 1e-3) if self._live else self._at + self._step
         self._at = after if stamp is None else self._read(stamp, after)
-        self._last = max(self._last, self._at)
+        self._last = max(self._last + 1e-3, self._at) if self._live else max(self._last, self._at)
         lag = wall - self._last
         self._least = min(lag, self._least + _DRIFT * (now - self._before))
         self._before, self.behind = now, lag - self._least
@@ -52,7 +52,11 @@ class Clock:
             self._zero, self._first = stamp - self._at - self._step, stamp
         at = stamp - self._zero
         if self._live:
-            jumped = at <= (self._last or 0.0) or at - after > _JUMP
+            # Some servers send stamps in the order of storing, so that they run back a little where pictures are
+            # reordered; to count from there on would let time run away.
+            last = self._last or 0.0
+            disorder = stamp > self._first and last - at <= _BACK and after - last <= _BACK
+            jumped = (at <= last and not disorder) or at - after > _JUMP
         else:
             # Between rare stamps, steps of the announced rate may lead too far, and stamps may be in another order than
             # the pictures. To count from there on would make the film longer.

@@ -244,7 +244,9 @@ def test_gallery_erase_leaves_no_name(run: Run, copy: Path) -> None:
     assert "阿贝尔".encode() in copy.read_bytes()
     erased = run("gallery", "erase", "阿贝尔", "-g", copy, "--json")
     assert erased.code == 0
-    assert erased.json["erased"] == [{"subject": "阿贝尔"}]
+    (item,) = erased.json["erased"]
+    assert item["subject"] == "阿贝尔"
+    assert item["events"] == 0, "no camera was ever watched with this gallery"
     for file in copy.parent.iterdir():
         assert "阿贝尔".encode() not in file.read_bytes()
     assert run("gallery", "erase", "阿贝尔", "-g", copy).code == 2
